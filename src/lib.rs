@@ -1,0 +1,5 @@
+//! postern: an Auth0-protected API server for constrained hosts.
+
+pub mod config;
+pub mod logging;
+pub mod server;
