@@ -1,1 +1,346 @@
-//! Logging.
+//! Log lines on standard error, one per record whatever a message holds, and none of them able to
+//! stop the server.
+//!
+//! [`simple_logger`] does the printing. Around it: control characters are escaped, so that nothing
+//! from the network can forge a line or steer a terminal; a line has a greatest length; and the
+//! panic with which `eprintln!` answers a full disk or a closed pipe ends here.
+
+use log::{LevelFilter, Log, Metadata, Record};
+use simple_logger::SimpleLogger;
+use std::{
+    cell::Cell,
+    fmt::{self, Write as _},
+    io::Write as _,
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    thread,
+};
+
+/// The greatest length of a message in bytes, its ellipsis included.
+const MAX_MESSAGE: usize = 2000;
+
+const ELLIPSIS: char = '…';
+
+thread_local! {
+    /// The buffer a message is escaped into; empty while a message is being written, so that a
+    /// `Display` which itself logs gets a buffer of its own.
+    static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+    /// Set while standard error is written to: a panic in there is about standard error.
+    static PRINTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sends the records of the `log` crate to standard error, those of postern from `level` on.
+///
+/// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
+/// systemd journal, which notes the time itself, lines have no timestamp. A second call changes
+/// nothing.
+pub fn init(level: LevelFilter) {
+    let others = match level {
+        LevelFilter::Trace => LevelFilter::Trace,
+        _ => level.min(LevelFilter::Warn),
+    };
+    let printer = SimpleLogger::new()
+        .with_level(others)
+        .with_module_level("postern", level);
+    let printer = if stderr_is_journal() {
+        printer.without_timestamps()
+    } else {
+        printer.with_utc_timestamps()
+    };
+    let max_level = printer.max_level();
+    if log::set_boxed_logger(Box::new(Logger { printer })).is_ok() {
+        log::set_max_level(max_level);
+    }
+}
+
+/// Makes every panic one line on standard error, and those of a broken standard error none.
+///
+/// To be called before anything that can panic. The hook never goes through `log`: a panic inside
+/// a panic hook aborts the process.
+pub fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        if !PRINTING.get() {
+            let _ = std::io::stderr().write_all(panic_line(info).as_bytes());
+        }
+    }));
+}
+
+fn panic_line(info: &PanicHookInfo<'_>) -> String {
+    let mut text = String::from("postern: panic");
+    let thread = thread::current();
+    if let Some(name) = thread.name() {
+        let _ = write!(text, " in thread {name}");
+    }
+    if let Some(location) = info.location() {
+        let _ = write!(text, " at {location}");
+    }
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let _ = write!(text, ": {message}");
+    let mut line = String::new();
+    escape_into(&mut line, &text, MAX_MESSAGE);
+    line.push('\n');
+    line
+}
+
+/// Appends `text` to `out` with its control characters escaped, in at most `max_bytes` bytes.
+///
+/// Escaped are C0 (`\n`, `\r`, `\t`, `\0`, else `\x1b`), DEL, C1, the line separators U+2028 and
+/// U+2029, and the invisible characters that reorder or hide text (`\u{202e}`). Text that does
+/// not fit is cut between two characters, never inside an escape, and ends in `…`, which counts.
+pub fn escape_into(out: &mut String, text: &str, max_bytes: usize) {
+    Escaper::new(out, max_bytes).push(text);
+}
+
+/// Escapes what is formatted through it, and drops what no longer fits.
+struct Escaper<'a> {
+    out: &'a mut String,
+    /// The length `out` may reach.
+    limit: usize,
+    /// The greatest length reached so far that leaves room for the ellipsis.
+    cut: usize,
+    full: bool,
+}
+
+impl<'a> Escaper<'a> {
+    fn new(out: &'a mut String, max_bytes: usize) -> Self {
+        Escaper {
+            limit: out.len().saturating_add(max_bytes),
+            cut: out.len(),
+            out,
+            full: false,
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        let room = self.limit - self.out.len();
+        // Nearly every message: nothing to escape, and room for it and an ellipsis to come.
+        if !self.full
+            && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+            && text.len() + ELLIPSIS.len_utf8() <= room
+        {
+            self.out.push_str(text);
+            self.cut = self.out.len();
+            return;
+        }
+        for character in text.chars() {
+            if self.full {
+                return;
+            }
+            self.push_char(character);
+        }
+    }
+
+    fn push_char(&mut self, character: char) {
+        let _ = match character {
+            '\n' => self.out.write_str("\\n"),
+            '\r' => self.out.write_str("\\r"),
+            '\t' => self.out.write_str("\\t"),
+            '\0' => self.out.write_str("\\0"),
+            _ if character.is_control() => write!(self.out, "\\x{:02x}", u32::from(character)),
+            _ if misleads(character) => write!(self.out, "\\u{{{:x}}}", u32::from(character)),
+            _ => self.out.write_char(character),
+        };
+        if self.out.len() > self.limit {
+            self.full = true;
+            self.out.truncate(self.cut);
+            if self.cut + ELLIPSIS.len_utf8() <= self.limit {
+                self.out.push(ELLIPSIS);
+            }
+        } else if self.out.len() + ELLIPSIS.len_utf8() <= self.limit {
+            self.cut = self.out.len();
+        }
+    }
+}
+
+impl fmt::Write for Escaper<'_> {
+    /// Never fails, full or not: some `Display` implementations panic when a write does.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text);
+        Ok(())
+    }
+}
+
+/// Whether a character ends a line, reorders the text around it or cannot be seen.
+fn misleads(character: char) -> bool {
+    matches!(character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+struct Logger {
+    printer: SimpleLogger,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.printer.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // A thread that is ending may have lost its buffer already.
+        let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
+        line.clear();
+        let _ = Escaper::new(&mut line, MAX_MESSAGE).write_fmt(*record.args());
+        print_quietly(|| {
+            self.printer.log(
+                &Record::builder()
+                    .args(format_args!("{line}"))
+                    .metadata(record.metadata().clone())
+                    .build(),
+            );
+        });
+        let _ = BUFFER.try_with(|buffer| buffer.set(line));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Calls `print` and forgets its panic, which only says that standard error cannot be written.
+fn print_quietly(print: impl FnOnce()) {
+    PRINTING.set(true);
+    let _ = panic::catch_unwind(AssertUnwindSafe(print));
+    PRINTING.set(false);
+}
+
+/// Whether standard error goes to the systemd journal: `JOURNAL_STREAM` names its device and
+/// inode (`systemd.exec(5)`). A child with a redirected standard error inherits the variable, so
+/// the two are compared; where they cannot be, the variable alone decides.
+fn stderr_is_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM").filter(|stream| !stream.is_empty())
+    else {
+        return false;
+    };
+    match (stream.to_str().and_then(device_and_inode), stderr_inode()) {
+        (Some(named), Some(actual)) => named == actual,
+        _ => true,
+    }
+}
+
+fn device_and_inode(stream: &str) -> Option<(u64, u64)> {
+    let (device, inode) = stream.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
+#[cfg(unix)]
+fn stderr_inode() -> Option<(u64, u64)> {
+    use std::os::{fd::AsFd, unix::fs::MetadataExt};
+    // A duplicate, because a `File` closes what it holds.
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let metadata = std::fs::File::from(stderr).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn stderr_inode() -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escape(text: &str, max_bytes: usize) -> String {
+        let mut out = String::new();
+        escape_into(&mut out, text, max_bytes);
+        out
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let cases = [
+            ("", ""),
+            (
+                "GET /api/messages/public 200",
+                "GET /api/messages/public 200",
+            ),
+            ("a\nb\r\tc\0", r"a\nb\r\tc\0"),
+            ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+            ("\x7f", r"\x7f"),
+            ("\u{80}\u{85}\u{9b}31m", r"\x80\x85\x9b31m"),
+            ("\u{2028}\u{2029}", r"\u{2028}\u{2029}"),
+            (
+                "\u{202e}gnp\u{200b}\u{feff}",
+                r"\u{202e}gnp\u{200b}\u{feff}",
+            ),
+            ("Zürich 東京", "Zürich 東京"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(escape(text, 2000), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_character_of_unicode_gives_one_printable_line() {
+        for character in '\0'..=char::MAX {
+            let escaped = escape(&character.to_string(), 20);
+            assert!(!escaped.chars().any(char::is_control), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let cases = [
+            ("12345678", 8, "12345678"),
+            ("123456789", 8, "12345…"),
+            ("üüüü", 8, "üüüü"),
+            ("üüüüü", 8, "üü…"),
+            // An escape is left out whole.
+            ("1234\n\n\n", 8, "1234…"),
+            ("\n\n\n\n", 8, r"\n\n\n\n"),
+            ("\n\n\n\n\n", 8, r"\n\n…"),
+            ("1234", 3, "…"),
+            // No room even for the ellipsis.
+            ("1234", 2, ""),
+            ("1", 0, ""),
+            ("", 0, ""),
+        ];
+        for (text, max_bytes, expected) in cases {
+            let escaped = escape(text, max_bytes);
+            assert_eq!(escaped, expected, "{text:?} in {max_bytes}");
+            assert!(escaped.len() <= max_bytes);
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_what_is_appended() {
+        let mut out = String::from("path ");
+        escape_into(&mut out, "123456789", 8);
+        assert_eq!(out, "path 12345…");
+        escape_into(&mut out, "abc", usize::MAX);
+        assert_eq!(out, "path 12345…abc");
+    }
+
+    #[test]
+    fn a_message_written_in_pieces_is_cut_once() {
+        let mut out = String::new();
+        let mut escaper = Escaper::new(&mut out, 8);
+        for piece in ["12345", "67", "89", "and more", "\n"] {
+            escaper.write_str(piece).unwrap();
+        }
+        assert_eq!(out, "12345…");
+    }
+
+    #[test]
+    fn journal_stream_is_read() {
+        assert_eq!(device_and_inode("9:12345"), Some((9, 12345)));
+        for wrong in ["", "9", "9:", ":1", "a:b", "9:1:2"] {
+            assert_eq!(device_and_inode(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_panic_while_printing_ends_there() {
+        // The hook is the whole test process's; put back for the other tests.
+        let previous = panic::take_hook();
+        install_panic_hook();
+        print_quietly(|| panic!("failed printing to stderr"));
+        assert!(!PRINTING.get());
+        panic::set_hook(previous);
+    }
+}
