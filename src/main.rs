@@ -1,2 +1,114 @@
-//! main
-fn main(){}
+//! The command line of postern; what it does is in the library.
+
+use lexopt::prelude::*;
+use postern::{
+    config::{Config, VARIABLES},
+    logging,
+    server::Server,
+};
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+
+const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
+
+/// The command line is wrong: `EX_USAGE` of `sysexits.h`.
+const EXIT_USAGE: u8 = 64;
+/// A setting is missing or wrong: `EX_CONFIG`. A service manager need not try again.
+const EXIT_CONFIG: u8 = 78;
+
+enum Command {
+    Serve,
+    Help,
+    Version,
+}
+
+fn main() -> ExitCode {
+    logging::install_panic_hook();
+    match command() {
+        Ok(Command::Serve) => serve(),
+        Ok(Command::Help) => print(&help()),
+        Ok(Command::Version) => print(VERSION),
+        Err(e) => {
+            complain(&format!("{e}; see postern --help"));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn command() -> Result<Command, lexopt::Error> {
+    let mut command = Command::Serve;
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        command = match argument {
+            Short('h') | Long("help") => Command::Help,
+            Short('V') | Long("version") => Command::Version,
+            _ => return Err(argument.unexpected()),
+        };
+    }
+    Ok(command)
+}
+
+fn serve() -> ExitCode {
+    let config = match Config::from_environment() {
+        Ok(config) => config,
+        Err(e) => {
+            e.to_string().lines().for_each(complain);
+            if e.tenant_missing() {
+                complain("cargo run --example demo shows postern without an Auth0 account");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    logging::init(config.log_level);
+    log::info!(
+        "{VERSION} takes access tokens from {} for {}",
+        config.issuer(),
+        config.audience
+    );
+    match Server::start(&config) {
+        Ok(server) => {
+            server.wait();
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            complain(&e.to_string());
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn help() -> String {
+    let mut help = format!(
+        "{VERSION}: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
+         access token.\n\n\
+         Usage: postern [--help | --version]\n\n\
+         Settings are environment variables. A .env file in the working directory fills in what the\n\
+         environment leaves unset; an empty value counts as unset.\n\n"
+    );
+    let name_width = VARIABLES.iter().map(|v| v.name.len()).max().unwrap_or(0);
+    let default_width = VARIABLES.iter().map(|v| v.default.len()).max().unwrap_or(0);
+    for variable in VARIABLES {
+        let (name, default, about) = (variable.name, variable.default, variable.about);
+        let _ = writeln!(
+            help,
+            "  {name:name_width$}  {default:default_width$}  {about}"
+        );
+    }
+    help.push_str(
+        "\nExit codes: 0 after SIGTERM or SIGINT, 64 wrong command line, 78 wrong settings.",
+    );
+    help
+}
+
+/// To standard output; a closed one is no reason to fail.
+fn print(text: &str) -> ExitCode {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+/// One line to standard error; a full or closed one changes no exit code.
+fn complain(text: &str) {
+    let mut line = String::from("postern: ");
+    logging::escape_into(&mut line, text, usize::MAX);
+    line.push('\n');
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
