@@ -95,6 +95,36 @@ pub fn escape_into(out: &mut String, text: &str, max_bytes: usize) {
     Escaper::new(out, max_bytes).push(text);
 }
 
+/// Text from the network as a log line shows it: escaped and cut, as by [`escape_into`].
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a> {
+    text: &'a str,
+    max_bytes: usize,
+}
+
+impl<'a> Escaped<'a> {
+    /// `text` in at most `max_bytes` bytes.
+    pub fn new(text: &'a str, max_bytes: usize) -> Self {
+        Escaped { text, max_bytes }
+    }
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.len() <= self.max_bytes && self.text.bytes().all(is_plain) {
+            return f.write_str(self.text);
+        }
+        let mut escaped = String::new();
+        escape_into(&mut escaped, self.text, self.max_bytes);
+        f.write_str(&escaped)
+    }
+}
+
+/// Whether a byte stands for itself in a log line.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
 /// Escapes what is formatted through it, and drops what no longer fits.
 struct Escaper<'a> {
     out: &'a mut String,
@@ -118,10 +148,7 @@ impl<'a> Escaper<'a> {
     fn push(&mut self, text: &str) {
         let room = self.limit - self.out.len();
         // Nearly every message: nothing to escape, and room for it and an ellipsis to come.
-        if !self.full
-            && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-            && text.len() + ELLIPSIS.len_utf8() <= room
-        {
+        if !self.full && text.bytes().all(is_plain) && text.len() + ELLIPSIS.len_utf8() <= room {
             self.out.push_str(text);
             self.cut = self.out.len();
             return;
