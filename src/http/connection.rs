@@ -1,0 +1,429 @@
+//! One connection, from its first byte to its last.
+//!
+//! ```text
+//!            +------------------------- kept alive ------------------------+
+//!            v                                                             |
+//! open -> read a head -> parse it -> ask the handler -> write the answer --+--> discard -> close
+//!            |               |                                                     ^
+//!            | too late, too   large, not HTTP: the error is the last answer ------+
+//!            +-> idle too long, or the peer is gone: close
+//! ```
+//!
+//! Nothing here knows TCP: a [`Transport`] is anything to read from and write to with a time limit.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info};
+
+use super::cors::Cors;
+use super::request::{HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
+use super::response::{self, Connection, Response};
+use crate::logging::Escaped;
+
+/// How long what still comes in after the last answer is read and thrown away. Closing at once
+/// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// Enough for nearly every head at once; a connection costs no more until it sends more.
+const INITIAL_BUFFER: usize = 4 * 1024;
+/// The longest logged path, in bytes.
+const MAX_LOGGED_PATH: usize = 256;
+
+/// A byte stream with time limits: a socket, or a test's stand-in for one.
+pub trait Transport: Read + Write {
+    /// The longest a `read` may block; not zero.
+    ///
+    /// # Errors
+    /// What the socket says.
+    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()>;
+    /// The longest a `write` may block; not zero.
+    ///
+    /// # Errors
+    /// What the socket says.
+    fn set_write_timeout(&mut self, timeout: Duration) -> io::Result<()>;
+    /// Tells the peer that nothing more will be written.
+    ///
+    /// # Errors
+    /// What the socket says.
+    fn close_write(&mut self) -> io::Result<()>;
+}
+
+/// What the handler makes of a request.
+pub struct Reply {
+    /// The answer.
+    pub response: Response,
+    /// Whom the request was made for, for the log: the `sub` of a valid token.
+    pub subject: Option<String>,
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Reply {
+        Reply {
+            response,
+            subject: None,
+        }
+    }
+}
+
+/// Answers requests. A panic in it is a 500.
+pub trait Handler: Send + Sync {
+    /// The answer to one request.
+    fn handle(&self, request: &Request<'_>) -> Reply;
+}
+
+/// How long the parts of a connection's life may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// A head, from its first byte to its last, however slowly it drips.
+    pub head: Duration,
+    /// The wait for a first byte.
+    pub idle: Duration,
+    /// A response.
+    pub write: Duration,
+}
+
+/// What all connections share.
+pub struct Service {
+    /// Answers the requests.
+    pub handler: Box<dyn Handler>,
+    /// Which browser origins may read the answers.
+    pub cors: Cors,
+    /// The deadlines.
+    pub timeouts: Timeouts,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("cors", &self.cors)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a connection ends without a further answer.
+#[derive(Debug)]
+enum End {
+    /// The peer closed between two requests, or was idle too long.
+    Idle,
+    /// The last answer has been written: what still comes in is discarded.
+    Answered,
+    /// The peer is gone, or does not read.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        End::Broken(error)
+    }
+}
+
+/// Serves the requests that come over `transport`, one after another, until it should be closed.
+/// `peer` is for the log.
+pub fn serve(transport: impl Transport, peer: &dyn fmt::Display, service: &Service) {
+    let mut connection = ServedConnection {
+        transport,
+        peer,
+        service,
+        received: Received::new(),
+        read_timeout: None,
+        wire: Vec::new(),
+    };
+    match connection.run() {
+        End::Idle => {}
+        End::Answered => connection.discard(),
+        End::Broken(error) => debug!("{peer} gone: {error}"),
+    }
+}
+
+struct ServedConnection<'a, T> {
+    transport: T,
+    peer: &'a dyn fmt::Display,
+    service: &'a Service,
+    received: Received,
+    /// The read timeout in force, so that it is set only when it changes.
+    read_timeout: Option<Duration>,
+    /// The response being written.
+    wire: Vec<u8>,
+}
+
+impl<T: Transport> ServedConnection<'_, T> {
+    fn run(&mut self) -> End {
+        if let Err(error) = self
+            .transport
+            .set_write_timeout(self.service.timeouts.write)
+        {
+            return End::Broken(error);
+        }
+        loop {
+            if let Err(end) = self.serve_one() {
+                return end;
+            }
+        }
+    }
+
+    /// One request and its answer. `Ok` when another may follow.
+    fn serve_one(&mut self) -> Result<(), End> {
+        let length = match self.read_head()? {
+            Ok(length) => length,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        let started = Instant::now();
+        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let request = match Request::parse(self.received.head(length), &mut storage) {
+            Ok(request) => request,
+            Err(error) => return self.refuse(error.into()),
+        };
+        let keep_alive = request.keep_alive;
+        let says = match (keep_alive, request.version.1) {
+            (false, _) => Connection::Close,
+            (true, 0) => Connection::KeepAlive,
+            (true, _) => Connection::Implied,
+        };
+        let Reply {
+            mut response,
+            subject,
+        } = self.ask_handler(&request);
+        self.service.cors.apply(Some(&request), &mut response);
+        let status = response.status_code().0;
+        let without_body = request.method == tiny_http::Method::Head;
+        response::print(response, without_body, says, &mut self.wire);
+        // Logged before it is written: who has the answer finds the line.
+        info!(
+            "{} {} {} {status} {:.3} ms{}",
+            self.peer,
+            Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
+            Escaped::new(request.path, MAX_LOGGED_PATH),
+            started.elapsed().as_secs_f64() * 1e3,
+            LoggedSubject(subject.as_deref()),
+        );
+        self.write_response()?;
+        if !keep_alive {
+            return Err(End::Answered);
+        }
+        self.received.consume(length);
+        Ok(())
+    }
+
+    /// Waits for a whole head; its length, or why there will be none to answer in the usual way.
+    fn read_head(&mut self) -> Result<Result<usize, Refusal>, End> {
+        let mut scanner = HeadScanner::default();
+        let mut deadline = None;
+        loop {
+            if !self.received.is_empty() {
+                match scanner.find_end(self.received.bytes()) {
+                    Ok(Some(length)) => return Ok(Ok(length)),
+                    Ok(None) => {}
+                    Err(error) => return Ok(Err(error.into())),
+                }
+                let head = self.service.timeouts.head;
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + head);
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(Err(Refusal::Late));
+                }
+                self.set_read_timeout(left)?;
+            } else {
+                self.set_read_timeout(self.service.timeouts.idle)?;
+            }
+            match self.received.read_from(&mut self.transport) {
+                Ok(0) => return Err(End::Idle),
+                Ok(_) => {}
+                // A signal, or the head's time is up: the deadline above decides.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && self.received.is_empty() => {
+                    return Err(End::Idle);
+                }
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn ask_handler(&self, request: &Request<'_>) -> Reply {
+        // The handler's state is its own to keep whole: what it shares is behind locks and `Arc`s
+        // that it replaces, never changes half-way.
+        catch_unwind(AssertUnwindSafe(|| self.service.handler.handle(request))).unwrap_or_else(
+            |_| {
+                error!(
+                    "a handler panicked at {}",
+                    Escaped::new(request.path, MAX_LOGGED_PATH)
+                );
+                response::error(500, "Internal Server Error").into()
+            },
+        )
+    }
+
+    /// Answers what cannot be read as a request, and ends the connection: where the next request
+    /// would begin is not known.
+    fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
+        let (status, message) = refusal.status();
+        debug!("{} {status} {refusal:?}", self.peer);
+        let mut response = response::error(status, message);
+        self.service.cors.apply(None, &mut response);
+        response::print(response, false, Connection::Close, &mut self.wire);
+        self.write_response()?;
+        Err(End::Answered)
+    }
+
+    /// Writes `wire` out within the time for a response.
+    fn write_response(&mut self) -> io::Result<()> {
+        let mut rest = &self.wire[..];
+        let mut deadline = None;
+        loop {
+            match self.transport.write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if rest.is_empty() {
+                break;
+            }
+            // A response nearly always fits the socket's buffer: only one that did not is timed.
+            let now = Instant::now();
+            let deadline = *deadline.get_or_insert(now + self.service.timeouts.write);
+            let left = deadline.saturating_duration_since(now);
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.transport.set_write_timeout(left)?;
+        }
+        if deadline.is_some() {
+            self.transport
+                .set_write_timeout(self.service.timeouts.write)?;
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets what the peer still sends, for a short time.
+    fn discard(&mut self) {
+        if self.transport.close_write().is_err() {
+            return;
+        }
+        let deadline = Instant::now() + DISCARD_TIME;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.set_read_timeout(left).is_err() {
+                return;
+            }
+            self.received.clear();
+            match self.received.read_from(&mut self.transport) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.read_timeout != Some(timeout) {
+            self.transport.set_read_timeout(timeout)?;
+            self.read_timeout = Some(timeout);
+        }
+        Ok(())
+    }
+}
+
+/// Why a request is answered without having been read.
+#[derive(Debug)]
+enum Refusal {
+    Head(HeadError),
+    /// The head was not complete in time.
+    Late,
+}
+
+impl Refusal {
+    fn status(&self) -> (u16, &'static str) {
+        match self {
+            Refusal::Head(error) => error.status(),
+            Refusal::Late => (408, "Request Timeout"),
+        }
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Refusal {
+        Refusal::Head(error)
+    }
+}
+
+/// Whether a read ended at its time limit: the one kind on Linux, the other elsewhere.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// The bytes received and not yet consumed.
+struct Received {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Received {
+    fn new() -> Received {
+        Received {
+            buffer: vec![0; INITIAL_BUFFER],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    fn head(&self, length: usize) -> &[u8] {
+        &self.bytes()[..length]
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.start += length;
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// One `read` behind the bytes already here. There is always room: a head that fills
+    /// [`MAX_HEAD`] is refused before more is read.
+    fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        if self.end == self.buffer.len() {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else {
+                self.buffer.resize((self.buffer.len() * 2).min(MAX_HEAD), 0);
+            }
+        }
+        let count = source.read(&mut self.buffer[self.end..])?;
+        self.end += count;
+        Ok(count)
+    }
+}
+
+/// The end of a request's log line.
+struct LoggedSubject<'a>(Option<&'a str>);
+
+impl fmt::Display for LoggedSubject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(subject) => write!(f, " sub={}", Escaped::new(subject, MAX_LOGGED_PATH)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Cross-origin resource sharing: which browser origins may read the answers.
+
+use tiny_http::Method;
+
+use super::Request;
+use super::response::{Response, header};
+
+/// The origins allowed to read answers. Without any, no CORS header is ever sent.
+#[derive(Debug, Clone, Default)]
+pub struct Cors {
+    origins: Vec<String>,
+}
+
+impl Cors {
+    /// `origins` as browsers send them: `scheme://host[:port]`, lower case.
+    pub fn new(origins: Vec<String>) -> Cors {
+        Cors { origins }
+    }
+
+    /// Adds the CORS headers to `response`. `request` is `None` when it could not be read.
+    pub fn apply(&self, request: Option<&Request<'_>>, response: &mut Response) {
+        if self.origins.is_empty() {
+            return;
+        }
+        // Always, so that a cache never gives one origin's answer to another.
+        response.add_header(header("Vary", "Origin"));
+        let Some((request, origin)) = request.and_then(|r| Some((r, self.allowed(r)?))) else {
+            return;
+        };
+        // The configured text, not the client's: they are equal, and this one is known to be safe.
+        response.add_header(header("Access-Control-Allow-Origin", origin));
+        if is_preflight(request) && response.status_code() == 200 {
+            response.add_header(header("Access-Control-Allow-Methods", "GET"));
+            response.add_header(header(
+                "Access-Control-Allow-Headers",
+                "Authorization, Content-Type",
+            ));
+            response.add_header(header("Access-Control-Max-Age", "86400"));
+        }
+    }
+
+    fn allowed(&self, request: &Request<'_>) -> Option<&str> {
+        let origin = request.only_header("Origin")?;
+        self.origins
+            .iter()
+            .map(String::as_str)
+            .find(|allowed| allowed.as_bytes() == origin)
+    }
+}
+
+fn is_preflight(request: &Request<'_>) -> bool {
+    request.method == Method::Options
+        && request
+            .headers("Access-Control-Request-Method")
+            .next()
+            .is_some()
+}

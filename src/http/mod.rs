@@ -1,0 +1,14 @@
+//! Sockets to requests and responses back. Knows nothing of tokens.
+//!
+//! The vocabulary (`Method`, `Header`, `StatusCode`, `HTTPVersion`, `Response`) and the printing of
+//! responses are tiny_http's. Its `Server` is not used: one stranger can stop it.
+
+pub mod connection;
+pub mod cors;
+pub mod listener;
+pub mod request;
+pub mod response;
+
+pub use connection::{Handler, Reply};
+pub use request::Request;
+pub use response::Response;

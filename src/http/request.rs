@@ -1,0 +1,396 @@
+//! A request head to a [`Request`], by the framing rules of RFC 9112.
+//!
+//! What stands in a head decides where the next request begins, so nothing here is lenient: a head
+//! that two parsers could read in two ways is refused, and the connection closed.
+
+use httparse::Header;
+use memchr::memchr2;
+use tiny_http::{HTTPVersion, Method};
+
+/// The longest request head, in bytes, from the request line to the empty line.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most header lines in a head.
+pub const MAX_HEADERS: usize = 64;
+/// The longest request target, in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+
+/// Why a head is refused. The connection closes after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadError {
+    /// Not HTTP, or not unambiguously: 400. The text is for the log.
+    Bad(&'static str),
+    /// The target is longer than [`MAX_TARGET`]: 414.
+    UriTooLong,
+    /// More than [`MAX_HEAD`] bytes or [`MAX_HEADERS`] lines: 431.
+    TooLarge,
+    /// A version other than 1.0 and 1.1: 505.
+    Version,
+}
+
+impl HeadError {
+    /// The status and the message that answer it.
+    pub fn status(self) -> (u16, &'static str) {
+        match self {
+            HeadError::Bad(_) => (400, "Bad Request"),
+            HeadError::UriTooLong => (414, "URI Too Long"),
+            HeadError::TooLarge => (431, "Request Header Fields Too Large"),
+            HeadError::Version => (505, "HTTP Version Not Supported"),
+        }
+    }
+}
+
+/// Looks for the end of a head in bytes that arrive piece by piece. Each byte is looked at once.
+#[derive(Debug, Default)]
+pub struct HeadScanner {
+    /// Bytes already looked at.
+    scanned: usize,
+    /// Where the current line starts.
+    line: usize,
+    /// Whether the request line is there.
+    request_line: bool,
+    /// Bytes of an incomplete head already checked.
+    checked: usize,
+}
+
+impl HeadScanner {
+    /// Takes all bytes received so far; `Some(length)` once a whole head is there, its empty line
+    /// included.
+    ///
+    /// A fault that no further byte can mend is reported at once, so that a peer that speaks
+    /// something else (TLS, HTTP/0.9) is not left waiting for the deadline.
+    ///
+    /// # Errors
+    /// [`HeadError`], when the head is too large or cannot become a valid one.
+    pub fn find_end(&mut self, received: &[u8]) -> Result<Option<usize>, HeadError> {
+        while let Some(offset) = memchr2(b'\r', b'\n', &received[self.scanned..]) {
+            let at = self.scanned + offset;
+            if received[at] == b'\n' {
+                return Err(HeadError::Bad("bare LF"));
+            }
+            match received.get(at + 1) {
+                None => {
+                    self.scanned = at;
+                    return self.incomplete(received);
+                }
+                Some(b'\n') => {}
+                Some(_) => return Err(HeadError::Bad("bare CR")),
+            }
+            let empty = at == self.line;
+            // RFC 9112 §2.2: one empty line before the request line is ignored.
+            if empty && at > 0 {
+                let end = at + 2;
+                return if end > MAX_HEAD {
+                    Err(HeadError::TooLarge)
+                } else if self.request_line {
+                    Ok(Some(end))
+                } else {
+                    Err(HeadError::Bad("no request line"))
+                };
+            }
+            if !empty && !self.request_line {
+                self.request_line = true;
+                parse_request_line(&received[self.line..at])?;
+            }
+            self.line = at + 2;
+            self.scanned = at + 2;
+        }
+        self.scanned = received.len();
+        self.incomplete(received)
+    }
+
+    /// The checks of a head whose end has not come yet.
+    fn incomplete(&mut self, received: &[u8]) -> Result<Option<usize>, HeadError> {
+        let is_control = |b: &u8| (*b < b' ' && !b"\t\r\n".contains(b)) || *b == 0x7f;
+        if received[self.checked..].iter().any(is_control) {
+            return Err(HeadError::Bad("control character"));
+        }
+        self.checked = received.len();
+        if received.len() < MAX_HEAD {
+            return Ok(None);
+        }
+        if !self.request_line {
+            parse_request_line(&received[self.line..])?;
+        }
+        Err(HeadError::TooLarge)
+    }
+}
+
+fn skip_empty_line(head: &[u8]) -> usize {
+    if head.starts_with(b"\r\n") { 2 } else { 0 }
+}
+
+/// One request, borrowed from the bytes of its head.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The method; compared case-sensitively (RFC 9110 §9.1).
+    pub method: Method,
+    /// The target's path, as sent: up to the `?`, not decoded. `*` for `OPTIONS *`.
+    pub path: &'a str,
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub version: HTTPVersion,
+    /// Whether a body follows. It is never read.
+    pub has_body: bool,
+    /// Whether the client lets the connection stay open (RFC 9112 §9.3).
+    pub keep_alive: bool,
+    headers: &'a [Header<'a>],
+}
+
+impl<'a> Request<'a> {
+    /// Reads a whole head, as found by [`HeadScanner::find_end`]. `storage` holds the header lines.
+    ///
+    /// # Errors
+    /// [`HeadError`], when the head breaks a rule of RFC 9112 §2 to §6 that decides where the
+    /// request ends or what it asks for.
+    pub fn parse(
+        head: &'a [u8],
+        storage: &'a mut [Header<'a>; MAX_HEADERS],
+    ) -> Result<Request<'a>, HeadError> {
+        let head = &head[skip_empty_line(head)..];
+        let end = memchr::memchr(b'\r', head).ok_or(HeadError::Bad("no request line"))?;
+        let line = parse_request_line(&head[..end])?;
+        let headers = parse_headers(&head[end + 2..], storage)?;
+        let framing = Framing::read(headers, line.version == HTTPVersion(1, 1))?;
+        Ok(Request {
+            path: target_path(line.target, &line.method)?,
+            method: line.method,
+            has_body: framing.has_body,
+            keep_alive: framing.keep_alive && !framing.has_body,
+            version: line.version,
+            headers,
+        })
+    }
+
+    /// The values of all header lines of that name, in order, without the white space around them.
+    pub fn headers(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(named).map(|header| header.value)
+    }
+
+    /// The value of the only header line of that name; `None` when there is none or several.
+    pub fn only_header(&self, name: &'static str) -> Option<&'a [u8]> {
+        let mut values = self.headers(name);
+        let first = values.next()?;
+        values.next().is_none().then_some(first)
+    }
+}
+
+struct RequestLine<'a> {
+    method: Method,
+    target: &'a str,
+    version: HTTPVersion,
+}
+
+/// `method SP request-target SP HTTP-version`, RFC 9112 §3, with single spaces.
+fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
+    const BAD: HeadError = HeadError::Bad("request line");
+    let line = std::str::from_utf8(line).map_err(|_| BAD)?;
+    let (method, rest) = line.split_once(' ').ok_or(BAD)?;
+    if method.is_empty() || !method.bytes().all(is_token_byte) {
+        return Err(HeadError::Bad("method"));
+    }
+    // A line too long to be told apart into target and version is a target too long.
+    let too_long = |target: &str| target.len() > MAX_TARGET;
+    let Some((target, version)) = rest.split_once(' ') else {
+        return Err(if too_long(rest) {
+            HeadError::UriTooLong
+        } else {
+            BAD
+        });
+    };
+    if too_long(target) {
+        return Err(HeadError::UriTooLong);
+    }
+    if target.is_empty() || !target.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(HeadError::Bad("target"));
+    }
+    let version = match version.as_bytes() {
+        b"HTTP/1.1" => HTTPVersion(1, 1),
+        b"HTTP/1.0" => HTTPVersion(1, 0),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(HeadError::Version);
+        }
+        _ => return Err(BAD),
+    };
+    // A method of token bytes is ASCII, the only thing this asks for.
+    let method = method.parse().map_err(|()| HeadError::Bad("method"))?;
+    Ok(RequestLine {
+        method,
+        target,
+        version,
+    })
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn parse_headers<'a>(
+    lines: &'a [u8],
+    storage: &'a mut [Header<'a>; MAX_HEADERS],
+) -> Result<&'a [Header<'a>], HeadError> {
+    match httparse::parse_headers(lines, storage) {
+        Ok(httparse::Status::Complete((length, headers))) if length == lines.len() => Ok(headers),
+        Err(httparse::Error::TooManyHeaders) => Err(HeadError::TooLarge),
+        _ => Err(HeadError::Bad("header line")),
+    }
+}
+
+/// The path of a request target (RFC 9112 §3.2), without its query.
+fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadError> {
+    const BAD: HeadError = HeadError::Bad("target");
+    let path_and_query = if target.starts_with('/') {
+        target
+    } else if target == "*" {
+        // §3.2.4: asterisk-form asks about the server, and only OPTIONS can.
+        return if *method == Method::Options {
+            Ok("*")
+        } else {
+            Err(BAD)
+        };
+    } else {
+        let (scheme, rest) = target.split_once("://").ok_or(BAD)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(BAD);
+        }
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !is_host(authority.as_bytes()) {
+            return Err(BAD);
+        }
+        match rest {
+            // §3.2.4: OPTIONS on an absolute target without path and query is `OPTIONS *`.
+            "" if *method == Method::Options => "*",
+            "" => "/",
+            rest => rest,
+        }
+    };
+    let end = path_and_query.find('?').unwrap_or(path_and_query.len());
+    Ok(&path_and_query[..end])
+}
+
+/// What the header lines say about where this request ends and whether another may follow.
+struct Framing {
+    has_body: bool,
+    keep_alive: bool,
+}
+
+impl Framing {
+    fn read(headers: &[Header<'_>], is_1_1: bool) -> Result<Framing, HeadError> {
+        let (mut hosts, mut chunked) = (0, 0);
+        let mut content_length = None;
+        let (mut close, mut keep_alive) = (false, false);
+        for Header { name, value } in headers {
+            // The length tells most names apart before any byte is compared.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => {
+                    hosts += 1;
+                    if !is_host(value) {
+                        return Err(HeadError::Bad("Host"));
+                    }
+                }
+                14 if name.eq_ignore_ascii_case("content-length") => {
+                    let length = parse_content_length(value)?;
+                    if content_length.replace(length).is_some() {
+                        return Err(HeadError::Bad("several Content-Length"));
+                    }
+                }
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    chunked += 1;
+                    if !value.eq_ignore_ascii_case(b"chunked") || !is_1_1 {
+                        return Err(HeadError::Bad("Transfer-Encoding"));
+                    }
+                }
+                10 if name.eq_ignore_ascii_case("connection") => {
+                    for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                        close |= option.eq_ignore_ascii_case(b"close");
+                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                _ => {}
+            }
+        }
+        if hosts > 1 || (hosts == 0 && is_1_1) {
+            return Err(HeadError::Bad("Host"));
+        }
+        if chunked > 1 || (chunked == 1 && content_length.is_some()) {
+            return Err(HeadError::Bad("Transfer-Encoding"));
+        }
+        Ok(Framing {
+            has_body: chunked == 1 || content_length.is_some_and(|length| length > 0),
+            keep_alive: !close && (is_1_1 || keep_alive),
+        })
+    }
+}
+
+/// `1*DIGIT` that fits 64 bits, RFC 9110 §8.6; no sign, no list.
+fn parse_content_length(value: &[u8]) -> Result<u64, HeadError> {
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .ok_or(HeadError::Bad("Content-Length"))
+}
+
+/// `uri-host [ ":" port ]`, RFC 9110 §7.2, with a host that is not empty (§4.2.1).
+fn is_host(value: &[u8]) -> bool {
+    let Ok(value) = std::str::from_utf8(value) else {
+        return false;
+    };
+    let (host_is_valid, port) = if let Some(rest) = value.strip_prefix('[') {
+        let Some((literal, port)) = rest.split_once(']') else {
+            return false;
+        };
+        (is_ip_literal(literal), port)
+    } else {
+        let (host, port) = value.split_at(value.find(':').unwrap_or(value.len()));
+        (is_reg_name(host), port)
+    };
+    let port_is_valid = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some("") => true,
+        Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+    };
+    host_is_valid && port_is_valid
+}
+
+/// RFC 3986 §3.2.2, what stands between the brackets: an IPv6 address, or a later one.
+fn is_ip_literal(literal: &str) -> bool {
+    let is_future = |rest: &str| {
+        rest.split_once('.').is_some_and(|(version, address)| {
+            !version.is_empty()
+                && version.bytes().all(|b| b.is_ascii_hexdigit())
+                && !address.is_empty()
+                && address.bytes().all(|b| b == b':' || is_host_byte(b))
+        })
+    };
+    match literal.strip_prefix(['v', 'V']) {
+        Some(rest) => is_future(rest),
+        None => literal.parse::<std::net::Ipv6Addr>().is_ok(),
+    }
+}
+
+/// RFC 3986 §3.2.2: unreserved, sub-delims and percent-encoded bytes.
+fn is_reg_name(host: &str) -> bool {
+    let bytes = host.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        at += match bytes[at] {
+            b'%' => match bytes.get(at + 1..at + 3) {
+                Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => 3,
+                _ => return false,
+            },
+            byte if is_host_byte(byte) => 1,
+            _ => return false,
+        };
+    }
+    !bytes.is_empty()
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;

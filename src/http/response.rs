@@ -1,0 +1,194 @@
+//! Responses: JSON bodies, the headers every response bears, and the way onto the wire.
+
+use std::borrow::Cow;
+use std::io::Cursor;
+
+use serde::Serialize;
+use tiny_http::{HTTPVersion, Header, StatusCode};
+
+/// A response whose body is in memory, so that its length is known and it is never chunked.
+pub type Response = tiny_http::Response<Cursor<Cow<'static, [u8]>>>;
+
+/// The headers of every response, as the API's clients have always got them.
+const FIXED_HEADERS: [(&str, &str); 10] = [
+    ("Server", "postern"),
+    (
+        "Cache-Control",
+        "no-cache, no-store, max-age=0, must-revalidate",
+    ),
+    ("Pragma", "no-cache"),
+    ("Expires", "0"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "deny"),
+    ("X-XSS-Protection", "0"),
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; frame-ancestors 'none';",
+    ),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Type", "application/json; charset=utf-8"),
+];
+
+/// The body of an error: always a `message`, more where there is more to say.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    /// What happened, the same for every request of its kind.
+    pub message: &'a str,
+    /// The error code: of RFC 6750 §3.1, or postern's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'a str>,
+    /// What was wrong with this request, one plain sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<&'a str>,
+}
+
+/// A header line. `value` must be printable ASCII: it comes from this program or from checked
+/// configuration, never from the network.
+pub fn header(name: &'static str, value: &str) -> Header {
+    // tiny_http would print a line break as it is, and refuses only what is not ASCII. Text that
+    // is neither is a bug of ours, and loses the characters rather than the response.
+    let safe: Vec<u8> = value.bytes().filter(|b| matches!(b, b' '..=b'~')).collect();
+    debug_assert_eq!(safe.len(), value.len(), "{name}: {value:?}");
+    Header::from_bytes(name, safe).expect("the bytes were just filtered to ASCII")
+}
+
+/// A response with a JSON body.
+pub fn json(status: u16, body: impl Into<Cow<'static, [u8]>>) -> Response {
+    with_fixed_headers(status, body.into(), FIXED_HEADERS.len())
+}
+
+/// A response with an empty body, and so without a `Content-Type`.
+pub fn empty(status: u16) -> Response {
+    with_fixed_headers(status, Cow::Borrowed(b""), FIXED_HEADERS.len() - 1)
+}
+
+/// An error that has nothing more to say than its message.
+pub fn error(status: u16, message: &str) -> Response {
+    error_with(
+        status,
+        &ErrorBody {
+            message,
+            error: None,
+            error_description: None,
+        },
+    )
+}
+
+/// An error with its JSON body.
+pub fn error_with(status: u16, body: &ErrorBody<'_>) -> Response {
+    let body = serde_json::to_vec(body).expect("three strings always serialize");
+    json(status, body)
+}
+
+fn with_fixed_headers(status: u16, body: Cow<'static, [u8]>, count: usize) -> Response {
+    let length = body.len();
+    let headers = FIXED_HEADERS[..count]
+        .iter()
+        .map(|(name, value)| header(name, value));
+    Response::new(
+        StatusCode(status),
+        headers.collect(),
+        Cursor::new(body),
+        Some(length),
+        None,
+    )
+}
+
+/// What the `Connection` header of a response says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// Nothing: HTTP/1.1 keeps a connection open by itself.
+    Implied,
+    /// `keep-alive`, which HTTP/1.0 wants to be told.
+    KeepAlive,
+    /// `close`: the server closes after this answer.
+    Close,
+}
+
+impl Connection {
+    fn line(self) -> &'static [u8] {
+        match self {
+            Connection::Implied => b"",
+            Connection::KeepAlive => b"Connection: keep-alive\r\n",
+            Connection::Close => b"Connection: close\r\n",
+        }
+    }
+}
+
+/// Prints `response` into `wire`, which is emptied first; without its body for `HEAD`.
+pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
+    wire.clear();
+    // No request headers are passed: a `TE` among them would turn on chunked encoding.
+    response
+        .raw_print(&mut *wire, HTTPVersion(1, 1), &[], without_body, None)
+        .expect("reading from memory and writing to memory cannot fail");
+    // tiny_http drops a `Connection` header, so it is put in behind the status line.
+    let line = connection.line();
+    if let Some(end) = memchr::memchr(b'\n', wire) {
+        wire.splice(end + 1..end + 1, line.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(response: Response, without_body: bool, connection: Connection) -> String {
+        let mut wire = b"rubbish".to_vec();
+        print(response, without_body, connection, &mut wire);
+        String::from_utf8(wire).unwrap()
+    }
+
+    #[test]
+    fn a_response_has_every_fixed_header_once() {
+        let text = printed(json(200, &b"{}"[..]), false, Connection::Implied);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n{}"), "{text}");
+        for (name, value) in FIXED_HEADERS {
+            assert_eq!(
+                text.matches(&format!("\r\n{name}: {value}\r\n")).count(),
+                1,
+                "{name}"
+            );
+        }
+        for name in ["Date", "Content-Length"] {
+            assert_eq!(text.matches(&format!("\r\n{name}: ")).count(), 1, "{name}");
+        }
+        assert!(!text.contains("Connection"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_response_has_a_length_and_no_type() {
+        let text = printed(empty(200), false, Connection::Close);
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("\r\nContent-Length: 0\r\n"), "{text}");
+        assert!(!text.contains("Content-Type:"), "{text}");
+    }
+
+    #[test]
+    fn head_keeps_the_length_and_drops_the_body() {
+        let text = printed(error(404, "Not Found"), true, Connection::KeepAlive);
+        assert!(text.contains("\r\nContent-Length: 23\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn bodies_name_only_what_they_know() {
+        let body = |response: Response| {
+            String::from_utf8(response.into_reader().into_inner().to_vec()).unwrap()
+        };
+        assert_eq!(body(error(404, "Not Found")), r#"{"message":"Not Found"}"#);
+        let full = ErrorBody {
+            message: "m",
+            error: Some("e"),
+            error_description: Some("a \"quoted\"\nline"),
+        };
+        assert_eq!(
+            body(error_with(401, &full)),
+            r#"{"message":"m","error":"e","error_description":"a \"quoted\"\nline"}"#
+        );
+    }
+}
