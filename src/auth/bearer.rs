@@ -1,0 +1,94 @@
+//! The `Authorization` header to a bearer token, RFC 6750 §2.1.
+
+/// Why there is no token to verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BearerError {
+    /// No credentials, or of another scheme: the client is only told to authenticate.
+    Missing,
+    /// Not `Bearer <token>`.
+    Malformed,
+}
+
+/// The token in the values of all `Authorization` headers of a request. It is any run of bytes
+/// without white space; whether it is a token at all is for the verifier to say.
+///
+/// The scheme is case-insensitive (RFC 9110 §11.1); spaces and tabs separate it from the token.
+///
+/// # Errors
+/// [`BearerError`], when there is no header, several, or one with something else in it.
+pub fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], BearerError> {
+    let value = values.next().ok_or(BearerError::Missing)?;
+    if values.next().is_some() {
+        return Err(BearerError::Malformed);
+    }
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut parts = value.split(is_space).filter(|part| !part.is_empty());
+    let scheme = parts.next().ok_or(BearerError::Missing)?;
+    let token = parts.next().ok_or(BearerError::Malformed)?;
+    if parts.next().is_some() {
+        return Err(BearerError::Malformed);
+    }
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
+        return Err(BearerError::Missing);
+    }
+    // A list of credentials, as a proxy that joins header lines makes it. No token has a comma.
+    if token.contains(&b',') {
+        return Err(BearerError::Malformed);
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BearerError::{Malformed, Missing};
+    use super::*;
+
+    #[test]
+    fn one_header() {
+        let cases: &[(&str, Result<&str, BearerError>)] = &[
+            ("Bearer abc", Ok("abc")),
+            ("bearer abc", Ok("abc")),
+            ("BEARER abc", Ok("abc")),
+            ("Bearer   abc", Ok("abc")),
+            ("Bearer\tabc", Ok("abc")),
+            ("Bearer \t abc", Ok("abc")),
+            ("  Bearer abc  ", Ok("abc")),
+            ("Bearer Bearer", Ok("Bearer")),
+            ("Bearer a.b.c", Ok("a.b.c")),
+            ("", Err(Missing)),
+            (" \t ", Err(Missing)),
+            ("Basic dXNlcjpwYXNz", Err(Missing)),
+            ("Bearerabc def", Err(Missing)),
+            ("Digest a=b,c=d", Err(Missing)),
+            ("Bearer", Err(Malformed)),
+            ("Bearer ", Err(Malformed)),
+            ("Basic", Err(Malformed)),
+            ("abc", Err(Malformed)),
+            ("Bearer abc def", Err(Malformed)),
+            ("Basic abc def", Err(Malformed)),
+            ("Bearer abc, Bearer def", Err(Malformed)),
+            ("Bearer abc,Bearer def", Err(Malformed)),
+            ("Bearer abc,def", Err(Malformed)),
+            ("Bearer abc,", Err(Malformed)),
+            ("Bearer abc ,", Err(Malformed)),
+        ];
+        for (value, expected) in cases {
+            let token = token([value.as_bytes()].into_iter());
+            assert_eq!(token, expected.map(str::as_bytes), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn no_header_and_several() {
+        assert_eq!(token([].into_iter()), Err(Missing));
+        let same: [&[u8]; 2] = [b"Bearer abc", b"Bearer abc"];
+        assert_eq!(token(same.into_iter()), Err(Malformed));
+        let empty: [&[u8]; 2] = [b"", b""];
+        assert_eq!(token(empty.into_iter()), Err(Malformed));
+    }
+
+    #[test]
+    fn bytes_outside_ascii_are_the_verifiers_to_refuse() {
+        assert_eq!(token([&b"Bearer \xff"[..]].into_iter()), Ok(&b"\xff"[..]));
+    }
+}

@@ -1,0 +1,214 @@
+//! One fetch of the tenant's key set, over https and nothing else.
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Error};
+
+use super::key_set::{KeySet, KeySetError};
+
+/// The time for a whole fetch, name resolution to last byte.
+const FETCH_TIME: Duration = Duration::from_secs(5);
+/// The largest key set, in bytes. Auth0's have about 3,000.
+const MAX_BYTES: u64 = 512 * 1024;
+
+/// Fetches a tenant's key set.
+#[derive(Debug)]
+pub struct Fetcher {
+    url: String,
+    extra_roots: Vec<Certificate<'static>>,
+}
+
+/// Why there is no key set. Its `Display` names the layer that failed, and what may mend it.
+#[derive(Debug)]
+pub enum FetchError {
+    /// The name of the tenant has no address.
+    Resolve(String),
+    /// No connection.
+    Connect(String),
+    /// A connection, but no TLS session that can be trusted.
+    Tls(String),
+    /// Not finished within the time for a fetch.
+    Timeout(String),
+    /// An answer other than 200.
+    Status(u16),
+    /// Not the HTTP that was expected.
+    Http(String),
+    /// More bytes than a key set has.
+    TooLarge,
+    /// An answer that holds no usable keys.
+    KeySet(KeySetError),
+    /// The fetch broke down inside: a thread that could not be started, as a rule.
+    Panicked,
+}
+
+impl Fetcher {
+    /// Fetches from the tenant at `domain` (`host` or `host:port`), trusting Mozilla's roots and
+    /// `extra_roots`.
+    pub fn new(domain: &str, extra_roots: Vec<Certificate<'static>>) -> Fetcher {
+        Fetcher {
+            url: format!("https://{domain}/.well-known/jwks.json"),
+            extra_roots,
+        }
+    }
+
+    /// Where the keys come from.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Fetches and reads the key set. Takes 5 s at most.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn fetch(&self) -> Result<KeySet, FetchError> {
+        // ureq starts a thread to bound name resolution, and panics when there is none to be had.
+        catch_unwind(AssertUnwindSafe(|| self.fetch_now())).unwrap_or(Err(FetchError::Panicked))
+    }
+
+    fn fetch_now(&self) -> Result<KeySet, FetchError> {
+        let mut answer = self
+            .agent()
+            .get(&self.url)
+            .call()
+            .map_err(FetchError::from)?;
+        if answer.status() != 200 {
+            return Err(FetchError::Status(answer.status().as_u16()));
+        }
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(MAX_BYTES)
+            .read_to_vec()?;
+        KeySet::parse(&body).map_err(FetchError::KeySet)
+    }
+
+    /// Made anew for each fetch: a fetch is rare, and the roots parsed into it are the largest
+    /// thing in the process.
+    fn agent(&self) -> Agent {
+        let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+        let roots = mozilla
+            .map(|certificate| Certificate::from_der(certificate))
+            .chain(self.extra_roots.iter().cloned());
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::from(roots))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        Agent::config_builder()
+            .https_only(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .timeout_global(Some(FETCH_TIME))
+            .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .max_idle_connections(0)
+            .tls_config(tls)
+            .build()
+            .new_agent()
+    }
+}
+
+impl From<Error> for FetchError {
+    fn from(error: Error) -> FetchError {
+        match error {
+            Error::Io(error) => from_io(&error),
+            Error::HostNotFound => FetchError::Resolve("no address".to_owned()),
+            Error::Timeout(phase) => FetchError::Timeout(phase.to_string()),
+            Error::Rustls(error) => FetchError::Tls(error.to_string()),
+            Error::Tls(text) => FetchError::Tls(text.to_owned()),
+            Error::TlsRequired => FetchError::Tls("no TLS".to_owned()),
+            Error::ConnectionFailed => FetchError::Connect("no connection".to_owned()),
+            Error::ConnectProxyFailed(text) => {
+                FetchError::Connect(format!("the proxy refused: {text}"))
+            }
+            Error::InvalidProxyUrl => {
+                FetchError::Connect("the proxy's URL is not valid".to_owned())
+            }
+            Error::BodyExceedsLimit(_) => FetchError::TooLarge,
+            other => FetchError::Http(other.to_string()),
+        }
+    }
+}
+
+fn from_io(error: &io::Error) -> FetchError {
+    let text = error.to_string();
+    if let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        return FetchError::Tls(tls.to_string());
+    }
+    // The standard library gives a failed resolution no kind of its own.
+    if text.contains("lookup address") {
+        return FetchError::Resolve(text);
+    }
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => FetchError::Timeout(text),
+        _ => FetchError::Connect(text),
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FetchError::Resolve(text) => {
+                write!(
+                    f,
+                    "name resolution failed: {text} (is AUTH0_DOMAIN right, is there a network?)"
+                )
+            }
+            FetchError::Connect(text) => {
+                write!(
+                    f,
+                    "connecting failed: {text} (behind a proxy, set HTTPS_PROXY)"
+                )
+            }
+            FetchError::Tls(text) => write!(f, "TLS failed: {text}{}", tls_hint(text)),
+            FetchError::Timeout(phase) => {
+                write!(
+                    f,
+                    "no complete answer within {} s ({phase})",
+                    FETCH_TIME.as_secs()
+                )
+            }
+            FetchError::Status(status @ 300..400) => {
+                write!(
+                    f,
+                    "the tenant answered HTTP {status}, and redirects are not followed (is AUTH0_DOMAIN right?)"
+                )
+            }
+            FetchError::Status(404) => {
+                f.write_str("the tenant answered HTTP 404 (is AUTH0_DOMAIN right?)")
+            }
+            FetchError::Status(status) => write!(f, "the tenant answered HTTP {status}"),
+            FetchError::Http(text) => {
+                write!(f, "the tenant's answer is not HTTP as expected: {text}")
+            }
+            FetchError::TooLarge => write!(f, "the answer has more than {} KiB", MAX_BYTES / 1024),
+            FetchError::KeySet(error) => write!(f, "{error}"),
+            FetchError::Panicked => {
+                f.write_str("the fetch broke down, probably for lack of threads or memory")
+            }
+        }
+    }
+}
+
+/// What a failed TLS handshake most often means.
+fn tls_hint(text: &str) -> &'static str {
+    if text.contains("UnknownIssuer") {
+        " (a private CA, or a proxy that opens TLS? put its certificate into SSL_CERT_FILE)"
+    } else if text.contains("NotValidYet")
+        || text.contains("Expired")
+        || text.contains("not valid yet")
+        || text.contains("expired")
+    {
+        " (is this host's clock right?)"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,256 @@
+//! JSON from strangers, read so that nothing surprising passes.
+//!
+//! serde's derived structs are nearly right: they skip unread members without recursion and refuse
+//! duplicates of those they read. What they get wrong for signed data is mended here: they take
+//! arrays for objects, `null` for an absent member, and bytes that are not UTF-8 in what they skip.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// One member of an object, of whatever type it has.
+#[derive(Debug, Default, PartialEq)]
+pub enum Member<'a> {
+    /// Not there at all.
+    #[default]
+    Absent,
+    /// A string.
+    String(Cow<'a, str>),
+    /// A number. Integers above 2^53 lose digits that no use of them here needs.
+    Number(f64),
+    /// An array of nothing but strings.
+    Strings(Vec<Cow<'a, str>>),
+    /// Anything else, `null` among it.
+    Other,
+}
+
+impl<'a> Member<'a> {
+    /// Whether the member is not there. `null` is there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Member::Absent)
+    }
+
+    /// The string, when it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Member::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `bytes` as one object.
+///
+/// # Errors
+/// What is wrong, in words that fit behind "is not": "not UTF-8", "not a JSON object: ...".
+pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "UTF-8".to_owned())?;
+    let is_space = |c| matches!(c, ' ' | '\t' | '\n' | '\r');
+    if !text.trim_start_matches(is_space).starts_with('{') {
+        return Err("a JSON object".to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| format!("a JSON object of the right form: {error}"))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Member<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl<'de> Visitor<'de> for MemberVisitor {
+    type Value = Member<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Member::String(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Member::String(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Member::Number(number))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Member::Number(number as f64))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Member::Number(number as f64))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut strings = Vec::new();
+        let mut all_strings = true;
+        while let Some(Element(element)) = elements.next_element()? {
+            match element {
+                Some(text) if all_strings => strings.push(text),
+                _ => all_strings = false,
+            }
+        }
+        Ok(if all_strings {
+            Member::Strings(strings)
+        } else {
+            Member::Other
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Member::Other)
+    }
+}
+
+/// An array's element: a string, or something that is not looked into.
+struct Element<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ElementVisitor).map(Element)
+    }
+}
+
+struct ElementVisitor;
+
+impl<'de> Visitor<'de> for ElementVisitor {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    // The elements of what is not looked into are skipped by serde_json without recursion.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Sample<'a> {
+        #[serde(borrow, default)]
+        a: Member<'a>,
+    }
+
+    fn read(text: &str) -> Result<Member<'_>, String> {
+        object::<Sample<'_>>(text.as_bytes()).map(|sample| sample.a)
+    }
+
+    #[test]
+    fn every_type() {
+        let strings =
+            |texts: &[&'static str]| Member::Strings(texts.iter().map(|t| (*t).into()).collect());
+        let cases = [
+            (r"{}", Member::Absent),
+            (r#"{"b": 1}"#, Member::Absent),
+            (r#"{"a": "x"}"#, Member::String("x".into())),
+            (r#"{"a": "\u0078\n"}"#, Member::String("x\n".into())),
+            (r#"{"\u0061": "x"}"#, Member::String("x".into())),
+            (r#"{"a": 5}"#, Member::Number(5.0)),
+            (r#"{"a": -5}"#, Member::Number(-5.0)),
+            (r#"{"a": 5.5}"#, Member::Number(5.5)),
+            (r#"{"a": []}"#, strings(&[])),
+            (r#"{"a": ["x", "y"]}"#, strings(&["x", "y"])),
+            (r#"{"a": ["x", 1]}"#, Member::Other),
+            (r#"{"a": [["x"]]}"#, Member::Other),
+            (r#"{"a": null}"#, Member::Other),
+            (r#"{"a": true}"#, Member::Other),
+            (r#"{"a": {"x": [1, {"y": 2}]}}"#, Member::Other),
+            ("\r\n\t {\"a\":1}\n ", Member::Number(1.0)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_object() {
+        for text in [
+            "",
+            "[]",
+            r#"["x"]"#,
+            "null",
+            "5",
+            r#"{"a": 1"#,
+            r#"{"a": 1} {}"#,
+            r#"{"a": 1},"#,
+            r#"{"a": 1, "a": 1}"#,
+            r#"{"a": 1, "\u0061": 2}"#,
+            r#"{"a": 1,}"#,
+            "{'a': 1}",
+            r#"{"a": 1e999}"#,
+            "\u{feff}{}",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(object::<Sample<'_>>(b"{\"b\": \"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn nesting_costs_no_stack() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let small_stack = std::thread::Builder::new().stack_size(128 * 1024);
+        let read_deep = move || {
+            let skipped = format!(r#"{{"b": {deep}, "a": 1}}"#);
+            assert_eq!(read(&skipped), Ok(Member::Number(1.0)));
+            let member = format!(r#"{{"a": {deep}}}"#);
+            assert_eq!(read(&member), Ok(Member::Other));
+        };
+        small_stack.spawn(read_deep).unwrap().join().unwrap();
+    }
+}

@@ -1,0 +1,329 @@
+//! A tenant's signing keys: JWK Set JSON (RFC 7517 §5) to the keys that may verify a token.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::json::{self, Member};
+use crate::logging::Escaped;
+
+/// The most keys a set may have, usable or not.
+pub const MAX_KEYS: usize = 100;
+/// The longest key id that is logged, in bytes.
+const MAX_LOGGED_ID: usize = 100;
+
+/// A key that may verify tokens.
+pub struct Key {
+    id: String,
+    decoding_key: DecodingKey,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?})", self.id)
+    }
+}
+
+impl Key {
+    /// The key as jsonwebtoken takes it: RSA modulus and exponent.
+    pub fn decoding_key(&self) -> &DecodingKey {
+        &self.decoding_key
+    }
+}
+
+/// The usable keys of a tenant.
+#[derive(Debug)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    remarks: Vec<String>,
+}
+
+/// Why there is no key set in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySetError {
+    /// Not a JSON object with an array `keys`.
+    NotAKeySet(String),
+    /// More than [`MAX_KEYS`].
+    TooManyKeys,
+    /// Not one key that may verify a token; the reason of each.
+    NoUsableKey(Vec<String>),
+}
+
+impl fmt::Display for KeySetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeySetError::NotAKeySet(not) => write!(f, "the answer is not {not}"),
+            KeySetError::TooManyKeys => write!(f, "the key set has more than {MAX_KEYS} keys"),
+            KeySetError::NoUsableKey(reasons) if reasons.is_empty() => {
+                f.write_str("the key set is empty")
+            }
+            KeySetError::NoUsableKey(reasons) => {
+                write!(f, "the key set has no usable key: {}", reasons.join("; "))
+            }
+        }
+    }
+}
+
+impl KeySet {
+    /// Reads a JWK Set. Keys that cannot verify an RS256 token are left out, each with a
+    /// [remark](KeySet::remarks).
+    ///
+    /// # Errors
+    /// [`KeySetError`], when nothing usable is left or the text is no key set of a sane size.
+    pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
+        let set: JwkSet<'_> = json::object(text).map_err(KeySetError::NotAKeySet)?;
+        if set.keys.0.len() > MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        let mut remarks = Vec::new();
+        let mut ids = HashSet::new();
+        for jwk in &set.keys.0 {
+            match jwk.usable() {
+                Ok(key) if ids.insert(key.id.clone()) => keys.push(key),
+                Ok(_) => remarks.push(format!(
+                    "{} is there twice, the first one counts",
+                    jwk.name()
+                )),
+                Err(reason) => remarks.push(format!("{} is skipped: {reason}", jwk.name())),
+            }
+        }
+        if keys.is_empty() {
+            return Err(KeySetError::NoUsableKey(remarks));
+        }
+        Ok(KeySet { keys, remarks })
+    }
+
+    /// The key with that `kid`.
+    pub fn get(&self, id: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// What was left out and why, a line each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+}
+
+/// How many keys, and which: for the log.
+impl fmt::Display for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.keys.len() == 1 { "" } else { "s" };
+        write!(f, "{} key{plural} (", self.keys.len())?;
+        for (at, key) in self.keys.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", Escaped::new(&key.id, MAX_LOGGED_ID))?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[derive(Deserialize)]
+struct JwkSet<'a> {
+    #[serde(borrow)]
+    keys: Jwks<'a>,
+}
+
+struct Jwks<'a>(Vec<Jwk<'a>>);
+
+/// One element of `keys`, of whatever type: a strange one spoils itself, not the set.
+#[derive(Default)]
+struct Jwk<'a> {
+    is_object: bool,
+    kty: Member<'a>,
+    usage: Member<'a>,
+    alg: Member<'a>,
+    kid: Member<'a>,
+    n: Member<'a>,
+    e: Member<'a>,
+}
+
+impl Jwk<'_> {
+    fn name(&self) -> String {
+        match self.kid.as_str() {
+            Some(id) => format!("key {}", Escaped::new(id, MAX_LOGGED_ID)),
+            None => "a key without kid".to_owned(),
+        }
+    }
+
+    fn usable(&self) -> Result<Key, &'static str> {
+        if !self.is_object {
+            return Err("not an object");
+        }
+        if self.kty.as_str() != Some("RSA") {
+            return Err("its kty is not RSA");
+        }
+        if !self.usage.is_absent() && self.usage.as_str() != Some("sig") {
+            return Err("its use is not sig");
+        }
+        if !self.alg.is_absent() && self.alg.as_str() != Some("RS256") {
+            return Err("its alg is not RS256");
+        }
+        let id = self.kid.as_str().ok_or("no token can name it")?;
+        let n = decode(&self.n).ok_or("its n is not base64url")?;
+        let e = decode(&self.e).ok_or("its e is not base64url")?;
+        check_modulus(&n)?;
+        check_exponent(&e)?;
+        Ok(Key {
+            id: id.to_owned(),
+            decoding_key: DecodingKey::from_rsa_raw_components(&n, &e),
+        })
+    }
+}
+
+fn decode(member: &Member<'_>) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(member.as_str()?).ok()
+}
+
+/// The bits of a big-endian number, which must not have leading zero bytes: ring refuses those, so
+/// that every token of such a key would be.
+fn bits(number: &[u8]) -> Option<usize> {
+    let first = number.first().filter(|first| **first != 0)?;
+    Some(number.len() * 8 - first.leading_zeros() as usize)
+}
+
+fn check_modulus(n: &[u8]) -> Result<(), &'static str> {
+    if n.last().is_some_and(|last| last % 2 == 0) {
+        return Err("its modulus is even");
+    }
+    match bits(n) {
+        None => Err("its modulus is empty or has leading zero bytes"),
+        Some(..2048) => Err("its modulus is shorter than 2048 bits"),
+        Some(8193..) => Err("its modulus is longer than 8192 bits"),
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_exponent(e: &[u8]) -> Result<(), &'static str> {
+    match (bits(e), e.last()) {
+        (None, _) | (_, None) => Err("its exponent is empty or has leading zero bytes"),
+        (Some(34..), _) => Err("its exponent is longer than 33 bits"),
+        (_, Some(last)) if last % 2 == 0 => Err("its exponent is even"),
+        _ if e == [1] => Err("its exponent is 1"),
+        _ => Ok(()),
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Jwks<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(JwksVisitor).map(Jwks)
+    }
+}
+
+struct JwksVisitor;
+
+impl<'de> Visitor<'de> for JwksVisitor {
+    type Value = Vec<Jwk<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of keys")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut keys = Vec::new();
+        while keys.len() <= MAX_KEYS {
+            match elements.next_element()? {
+                Some(key) => keys.push(key),
+                None => return Ok(keys),
+            }
+        }
+        // One too many to count: the rest is only skipped.
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(keys)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Jwk<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JwkVisitor)
+    }
+}
+
+struct JwkVisitor;
+
+impl<'de> Visitor<'de> for JwkVisitor {
+    type Value = Jwk<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut jwk = Jwk {
+            is_object: true,
+            ..Jwk::default()
+        };
+        while let Some(name) = members.next_key::<Name<'de>>()? {
+            let member = match &*name.0 {
+                "kty" => &mut jwk.kty,
+                "use" => &mut jwk.usage,
+                "alg" => &mut jwk.alg,
+                "kid" => &mut jwk.kid,
+                "n" => &mut jwk.n,
+                "e" => &mut jwk.e,
+                _ => {
+                    members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            let value = members.next_value()?;
+            // Of two members with one name neither counts.
+            *member = if member.is_absent() {
+                value
+            } else {
+                Member::Other
+            };
+        }
+        Ok(jwk)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Jwk::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Jwk::default())
+    }
+}
+
+/// A member's name, copied only when it has escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Member::deserialize(deserializer)? {
+            Member::String(name) => Ok(Name(name)),
+            _ => Err(D::Error::custom("a member's name is not a string")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

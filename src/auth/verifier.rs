@@ -1,0 +1,408 @@
+//! An access token to its [`Claims`], or the reason why not.
+//!
+//! A token is a JWT (RFC 7519) in compact JWS form (RFC 7515 §7.1), signed RS256, with the claims
+//! of an Auth0 access token. Header and claims are each read once, into structs of their own;
+//! jsonwebtoken checks the signature. Its `decode` is not used: it reads `crit: null` as absent,
+//! takes claims given as an array, and lets an `iss` in an array pass.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+
+use super::json::{self, Member};
+use super::key_set::Key;
+
+/// The longest claim value that an error repeats, in characters.
+const MAX_QUOTED: usize = 200;
+
+/// What a valid token says, as far as handlers need it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims {
+    /// `sub`: whom the token was issued for.
+    pub subject: Option<String>,
+    /// `permissions`; empty when the claim is anything but an array of strings.
+    pub permissions: Vec<String>,
+    /// `exp`, in seconds since 1970.
+    pub expires_at: f64,
+    /// `nbf`, in seconds since 1970.
+    pub not_before: Option<f64>,
+}
+
+impl Claims {
+    /// Whether the token grants exactly this permission.
+    pub fn has_permission(&self, permission: &str) -> bool {
+        self.permissions.iter().any(|granted| granted == permission)
+    }
+}
+
+/// Why a token is refused. Its `Display` tells the token's sender what is wrong with it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenError {
+    /// Not three parts.
+    NotCompact,
+    /// A part is not what it should be.
+    Malformed {
+        /// `header` or `payload`.
+        part: &'static str,
+        /// What it is not.
+        not: String,
+    },
+    /// `alg` is not `RS256`.
+    Algorithm(String),
+    /// `typ` is neither absent nor one of an access token's.
+    Type(String),
+    /// `crit` is there.
+    Critical,
+    /// No `kid`, or one that is no string.
+    NoKeyId,
+    /// The key set has no such `kid`.
+    UnknownKey(String),
+    /// The signature is not the named key's.
+    Signature,
+    /// `iss` is not the tenant.
+    Issuer {
+        /// What the token says.
+        found: String,
+        /// What it should say.
+        expected: String,
+    },
+    /// `aud` does not name this API.
+    Audience {
+        /// What the token says.
+        found: String,
+        /// What it should hold.
+        expected: String,
+    },
+    /// A time claim is missing or no number.
+    NotATime(&'static str),
+    /// `exp` has passed.
+    Expired {
+        /// How long ago, in seconds.
+        seconds: u64,
+    },
+    /// `nbf` has not come.
+    NotYetValid {
+        /// In how many seconds it will.
+        seconds: u64,
+    },
+}
+
+impl TokenError {
+    /// The same sentence for every token refused for this kind of reason: fit for a header.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            TokenError::NotCompact | TokenError::Malformed { .. } => {
+                "The access token is malformed"
+            }
+            TokenError::Algorithm(_) => "The access token is not signed with RS256",
+            TokenError::Type(_) => "The token is not an access token",
+            TokenError::Critical => "The access token uses an extension this API does not know",
+            TokenError::NoKeyId => "The access token does not name its signing key",
+            TokenError::UnknownKey(_) => "The access token is signed with an unknown key",
+            TokenError::Signature => "The access token has an invalid signature",
+            TokenError::Issuer { .. } => "The access token is from another issuer",
+            TokenError::Audience { .. } => "The access token is for another audience",
+            TokenError::NotATime(_) => "The access token lacks a valid time claim",
+            TokenError::Expired { .. } => "The access token expired",
+            TokenError::NotYetValid { .. } => "The access token is not valid yet",
+        }
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TokenError::NotCompact => f.write_str(
+                "The access token is not a signed JWT of three parts; Auth0 issues one only to a \
+                 client that asks for this API's audience.",
+            ),
+            TokenError::Malformed { part, not } => {
+                write!(f, "The access token's {part} is not {not}.")
+            }
+            TokenError::Algorithm(found) => {
+                write!(
+                    f,
+                    "The access token is signed with {found}, this API expects RS256."
+                )
+            }
+            TokenError::Type(found) => {
+                write!(
+                    f,
+                    "The token's typ is {found}, this API expects an access token (at+jwt or JWT)."
+                )
+            }
+            TokenError::Critical => {
+                f.write_str("The access token has a crit header, this API knows no extensions.")
+            }
+            TokenError::NoKeyId => {
+                f.write_str("The access token's header names no signing key (kid).")
+            }
+            TokenError::UnknownKey(id) => {
+                write!(
+                    f,
+                    "The access token's signing key {id} is not in the tenant's key set."
+                )
+            }
+            TokenError::Signature => f.write_str("The access token's signature is not valid."),
+            TokenError::Issuer { found, expected } => {
+                write!(
+                    f,
+                    "The token's issuer is {found}, this API expects {expected}."
+                )
+            }
+            TokenError::Audience { found, expected } => {
+                write!(
+                    f,
+                    "The token's audience is {found}, this API expects {expected}."
+                )
+            }
+            TokenError::NotATime(claim) => {
+                write!(f, "The access token's {claim} is missing or not a number.")
+            }
+            TokenError::Expired { seconds } => {
+                write!(f, "The access token expired {seconds} s ago.")
+            }
+            TokenError::NotYetValid { seconds } => {
+                write!(f, "The access token is not valid for another {seconds} s.")
+            }
+        }
+    }
+}
+
+/// The rules a token is held against.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    issuer: String,
+    audience: String,
+    leeway: f64,
+}
+
+/// A token of which everything holds but what its signature must prove. Its claims come out only
+/// through [`UnverifiedToken::verify`].
+#[derive(Debug)]
+pub struct UnverifiedToken<'a> {
+    key_id: String,
+    message: &'a str,
+    signature: &'a str,
+    claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Header<'a> {
+    #[serde(borrow, default)]
+    alg: Member<'a>,
+    #[serde(borrow, default)]
+    typ: Member<'a>,
+    #[serde(borrow, default)]
+    kid: Member<'a>,
+    #[serde(borrow, default)]
+    crit: Member<'a>,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow, default)]
+    iss: Member<'a>,
+    #[serde(borrow, default)]
+    aud: Member<'a>,
+    #[serde(borrow, default)]
+    sub: Member<'a>,
+    #[serde(borrow, default)]
+    exp: Member<'a>,
+    #[serde(borrow, default)]
+    nbf: Member<'a>,
+    #[serde(borrow, default)]
+    permissions: Member<'a>,
+}
+
+impl Verifier {
+    /// Tokens must be issued by `issuer` for `audience`; clocks may differ by `leeway`.
+    pub fn new(issuer: String, audience: String, leeway: Duration) -> Verifier {
+        super::ring_provider::install();
+        Verifier {
+            issuer,
+            audience,
+            leeway: leeway.as_secs_f64(),
+        }
+    }
+
+    /// Checks all of `token` that can be checked without a key.
+    ///
+    /// # Errors
+    /// [`TokenError`]; never `UnknownKey` or `Signature`.
+    pub fn read<'a>(
+        &self,
+        token: &'a [u8],
+        now: SystemTime,
+    ) -> Result<UnverifiedToken<'a>, TokenError> {
+        let token = std::str::from_utf8(token).map_err(|_| TokenError::NotCompact)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::NotCompact)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::NotCompact)?;
+        if payload.contains('.') {
+            return Err(TokenError::NotCompact);
+        }
+        let header = decode("header", header)?;
+        let key_id = check_header(&object("header", &header)?)?;
+        let payload = decode("payload", payload)?;
+        let claims = self.check_claims(object("payload", &payload)?, unix_seconds(now))?;
+        Ok(UnverifiedToken {
+            key_id,
+            message,
+            signature,
+            claims,
+        })
+    }
+
+    fn check_claims(&self, payload: Payload<'_>, now: f64) -> Result<Claims, TokenError> {
+        if payload.iss.as_str() != Some(&self.issuer) {
+            return Err(TokenError::Issuer {
+                found: quoted(&payload.iss),
+                expected: self.issuer.clone(),
+            });
+        }
+        let is_for_us = match &payload.aud {
+            Member::String(audience) => *audience == self.audience,
+            Member::Strings(audiences) => audiences.contains(&self.audience.as_str().into()),
+            _ => false,
+        };
+        if !is_for_us {
+            return Err(TokenError::Audience {
+                found: quoted(&payload.aud),
+                expected: self.audience.clone(),
+            });
+        }
+        let claims = Claims {
+            expires_at: match payload.exp {
+                Member::Number(time) => time,
+                _ => return Err(TokenError::NotATime("exp")),
+            },
+            not_before: match payload.nbf {
+                Member::Absent => None,
+                Member::Number(time) => Some(time),
+                _ => return Err(TokenError::NotATime("nbf")),
+            },
+            subject: payload.sub.as_str().map(str::to_owned),
+            permissions: match payload.permissions {
+                Member::Strings(permissions) => permissions.into_iter().map(Into::into).collect(),
+                _ => Vec::new(),
+            },
+        };
+        self.check_times(&claims, now)?;
+        Ok(claims)
+    }
+
+    fn check_times(&self, claims: &Claims, now: f64) -> Result<(), TokenError> {
+        // A cast of a float to an integer saturates, so that no claim is too large to be named.
+        if claims.expires_at <= now - self.leeway {
+            let seconds = (now - claims.expires_at) as u64;
+            return Err(TokenError::Expired { seconds });
+        }
+        match claims.not_before {
+            Some(time) if time > now + self.leeway => Err(TokenError::NotYetValid {
+                seconds: (time - now).ceil() as u64,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl UnverifiedToken<'_> {
+    /// The `kid` of the key it claims to be signed with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Checks the signature with the key that [`key_id`](Self::key_id) names.
+    ///
+    /// # Errors
+    /// [`TokenError::Signature`], also when it is not base64url.
+    pub fn verify(self, key: &Key) -> Result<Claims, TokenError> {
+        let message = self.message.as_bytes();
+        match jsonwebtoken::crypto::verify(
+            self.signature,
+            message,
+            key.decoding_key(),
+            Algorithm::RS256,
+        ) {
+            Ok(true) => Ok(self.claims),
+            Ok(false) | Err(_) => Err(TokenError::Signature),
+        }
+    }
+
+    /// The error for a token whose key the tenant does not have.
+    pub fn unknown_key(&self) -> TokenError {
+        TokenError::UnknownKey(cut(&self.key_id))
+    }
+}
+
+fn check_header(header: &Header<'_>) -> Result<String, TokenError> {
+    if header.alg.as_str() != Some("RS256") {
+        return Err(TokenError::Algorithm(quoted(&header.alg)));
+    }
+    // RFC 9068 §2.1 for the last two; Auth0 issues `JWT` unless told otherwise.
+    let is_access_token = match &header.typ {
+        Member::Absent => true,
+        Member::String(typ) => ["JWT", "at+jwt", "application/at+jwt"]
+            .iter()
+            .any(|known| typ.eq_ignore_ascii_case(known)),
+        _ => false,
+    };
+    if !is_access_token {
+        return Err(TokenError::Type(quoted(&header.typ)));
+    }
+    if !header.crit.is_absent() {
+        return Err(TokenError::Critical);
+    }
+    header
+        .kid
+        .as_str()
+        .map(str::to_owned)
+        .ok_or(TokenError::NoKeyId)
+}
+
+/// base64url without padding, RFC 7515 §2; this engine also refuses non-zero trailing bits.
+fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| TokenError::Malformed {
+            part,
+            not: "base64url".to_owned(),
+        })
+}
+
+fn object<'a, T: Deserialize<'a>>(part: &'static str, bytes: &'a [u8]) -> Result<T, TokenError> {
+    json::object(bytes).map_err(|not| TokenError::Malformed { part, not })
+}
+
+/// Seconds since 1970; before it, as a clock without a battery may say, they are negative.
+fn unix_seconds(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+/// A claim as an error repeats it.
+fn quoted(member: &Member<'_>) -> String {
+    match member {
+        Member::Absent => "missing".to_owned(),
+        Member::String(text) => cut(text),
+        Member::Number(number) => number.to_string(),
+        Member::Strings(texts) => cut(&texts.join(", ")),
+        Member::Other => "not a string".to_owned(),
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests;
