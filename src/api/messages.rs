@@ -1,0 +1,116 @@
+//! The three messages, and what is said to those who may not read them (RFC 6750 §3).
+
+use crate::auth::{AuthError, Authenticator, BearerError, Claims};
+use crate::http::response::{self, ErrorBody, Response};
+use crate::http::{Reply, Request};
+
+const PUBLIC: &str =
+    r#"{"message":"The API doesn't require an access token to share this message."}"#;
+const PROTECTED: &str = r#"{"message":"The API successfully validated your access token."}"#;
+const ADMIN: &str = r#"{"message":"The API successfully recognized you as an admin."}"#;
+
+/// `GET /api/messages/public`: for everyone.
+pub fn public() -> Reply {
+    message(PUBLIC).into()
+}
+
+/// `GET /api/messages/protected`: for everyone with a valid access token.
+pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
+    match auth.authenticate(request.headers("Authorization")) {
+        Ok(claims) => to(claims, message(PROTECTED)),
+        Err(error) => refuse(&error).into(),
+    }
+}
+
+/// `GET /api/messages/admin`: for those with the permission to read it.
+pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
+    match auth.authenticate(request.headers("Authorization")) {
+        Ok(claims) if claims.has_permission("read:admin-messages") => to(claims, message(ADMIN)),
+        Ok(claims) => to(claims, requires("read:admin-messages")),
+        Err(error) => refuse(&error).into(),
+    }
+}
+
+fn message(body: &'static str) -> Response {
+    response::json(200, body.as_bytes())
+}
+
+fn to(claims: Claims, response: Response) -> Reply {
+    Reply {
+        response,
+        subject: claims.subject,
+    }
+}
+
+/// RFC 6750 §3.1, `insufficient_scope`.
+fn requires(permission: &str) -> Response {
+    let description = format!("Requires {permission}");
+    let challenge = format!(
+        r#"Bearer realm="api", error="insufficient_scope", scope="{permission}", error_description="{description}""#
+    );
+    error(403, "Permission denied", "insufficient_scope", &description)
+        .with_header(authenticate(&challenge))
+}
+
+fn refuse(auth_error: &AuthError) -> Response {
+    match auth_error {
+        AuthError::Bearer(BearerError::Missing) => response::error(401, "Requires authentication")
+            .with_header(authenticate(r#"Bearer realm="api""#)),
+        AuthError::Bearer(BearerError::Malformed) => {
+            let description =
+                "Authorization header value must follow this format: Bearer access-token";
+            challenged(
+                400,
+                "Requires authentication",
+                "invalid_request",
+                description,
+                description,
+            )
+        }
+        AuthError::Token(refused) => challenged(
+            401,
+            "Bad credentials",
+            "invalid_token",
+            &refused.to_string(),
+            refused.summary(),
+        ),
+        AuthError::Unavailable(unavailable) => {
+            let description =
+                "The signing keys of the identity provider are not available at the moment.";
+            let seconds = unavailable.retry_after.as_secs_f64().ceil().to_string();
+            error(
+                503,
+                "Unable to verify credentials",
+                "signing_key_unavailable",
+                description,
+            )
+            .with_header(response::header("Retry-After", &seconds))
+        }
+    }
+}
+
+/// An error that says in `WWW-Authenticate` what it is. `summary` goes into that header, and so
+/// must be a fixed text; `description` goes into the body, and may repeat what the token says.
+fn challenged(
+    status: u16,
+    message: &str,
+    code: &str,
+    description: &str,
+    summary: &'static str,
+) -> Response {
+    let challenge = format!(r#"Bearer realm="api", error="{code}", error_description="{summary}""#);
+    error(status, message, code, description).with_header(authenticate(&challenge))
+}
+
+fn authenticate(challenge: &str) -> tiny_http::Header {
+    response::header("WWW-Authenticate", challenge)
+}
+
+fn error(status: u16, message: &str, code: &str, description: &str) -> Response {
+    let body = ErrorBody {
+        message,
+        error: Some(code),
+        error_description: Some(description),
+    };
+    response::error_with(status, &body)
+}

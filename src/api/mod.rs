@@ -1,0 +1,6 @@
+//! What this server is for: three messages, and who may read them.
+
+mod messages;
+mod router;
+
+pub use router::Api;
