@@ -1,0 +1,282 @@
+//! A raw-socket HTTP/1.1 client: it sends the bytes it is given and reads what comes, so that a
+//! test sees what was on the wire. No wait is longer than [`PATIENCE`].
+
+use super::PATIENCE;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+/// One response, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// `HTTP/1.1`.
+    pub version: String,
+    /// The status code.
+    pub status: u16,
+    /// The reason phrase.
+    pub reason: String,
+    /// Names and values in the order and case they came in.
+    pub headers: Vec<(String, String)>,
+    /// The body, `Content-Length` bytes of it; all until the close when there is no such header.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of the first header of that name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).first().copied()
+    }
+
+    /// The values of all headers of that name, in any case.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+
+    /// The body as text. Panics when it is not UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
+    }
+
+    /// The body as JSON. Panics when it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {:?}", self.text()))
+    }
+
+    /// The member `message` of the body, empty when there is none.
+    pub fn message(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        body["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn parse_head(head: &[u8]) -> io::Result<Response> {
+        let head = std::str::from_utf8(head).map_err(|_| invalid("a head that is not UTF-8"))?;
+        let mut lines = head.split("\r\n");
+        let mut status_line = lines.next().unwrap_or_default().splitn(3, ' ');
+        let version = status_line.next().unwrap_or_default().to_owned();
+        let status = status_line.next().and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| invalid("no status code"))?;
+        let reason = status_line.next().unwrap_or_default().to_owned();
+        let headers = lines
+            .take_while(|line| !line.is_empty())
+            .map(|line| match line.split_once(':') {
+                Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
+                None => Err(invalid("a header line without a colon")),
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Response {
+            version,
+            status,
+            reason,
+            headers,
+            body: Vec::new(),
+        })
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    /// Received and not yet returned.
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects, or panics.
+    pub fn connect(addr: SocketAddr) -> Client {
+        Client::try_connect(addr)
+            .unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"))
+    }
+
+    /// Connects.
+    pub fn try_connect(addr: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client {
+            stream,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// This end's address, which the server sees as its peer.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().expect("the socket is bound")
+    }
+
+    /// Sends these bytes, or panics.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the server takes the bytes");
+    }
+
+    /// Sends these bytes.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends a request without a body and reads its response, or panics; the connection stays.
+    /// `Host` is added unless given.
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.send(request_head(method, path, headers));
+        self.try_response(method == "HEAD")
+            .unwrap_or_else(|error| panic!("no response to {method} {path}: {error}"))
+    }
+
+    /// Reads one response, or panics.
+    pub fn response(&mut self) -> Response {
+        self.try_response(false).expect("a response comes")
+    }
+
+    /// Reads one response to a `HEAD` request, which has no body whatever its headers say.
+    pub fn head_response(&mut self) -> Response {
+        self.try_response(true).expect("a response comes")
+    }
+
+    /// Reads one response. The end of the stream before its end is `UnexpectedEof`, nothing at all
+    /// for [`PATIENCE`] is `TimedOut`.
+    pub fn try_response(&mut self, to_head: bool) -> io::Result<Response> {
+        let head_len = loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.receive()?;
+        };
+        let mut response = Response::parse_head(&self.buffer[..head_len])?;
+        self.buffer.drain(..head_len);
+        if response.header("Transfer-Encoding").is_some() {
+            return Err(invalid(
+                "a Transfer-Encoding, which this client cannot read",
+            ));
+        }
+        let length = match response.header("Content-Length") {
+            _ if to_head || matches!(response.status, 100..=199 | 204 | 304) => 0,
+            Some(length) => length.parse().map_err(|_| invalid("Content-Length"))?,
+            None => {
+                response.body = self.rest()?;
+                return Ok(response);
+            }
+        };
+        while self.buffer.len() < length {
+            self.receive()?;
+        }
+        response.body = self.buffer.drain(..length).collect();
+        Ok(response)
+    }
+
+    /// Reads until the server ends the stream and returns what came. A reset is an error.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            match self.receive() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(std::mem::take(&mut self.buffer));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Panics unless the server closes, or resets, without sending anything more.
+    pub fn assert_closed(&mut self) {
+        match self.rest() {
+            Ok(rest) if rest.is_empty() => {}
+            Ok(rest) => panic!(
+                "before the close came {:?}",
+                rest.escape_ascii().to_string()
+            ),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("not closed: {error}"),
+        }
+    }
+
+    /// Tells the server that no more bytes follow; reading goes on.
+    pub fn close_write(&self) {
+        // The server may have closed already, which is what the test then finds.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// The socket itself, for options.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Waits for more bytes and adds them to the buffer.
+    fn receive(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.buffer.extend_from_slice(&chunk[..read]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What Unix calls a timeout.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Sends `GET path` on a connection of its own and returns the response, or panics.
+pub fn get(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
+    request(addr, "GET", path, headers)
+}
+
+/// Sends a request without a body on a connection of its own and returns the response, or panics.
+pub fn request(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    try_request(addr, method, path, headers)
+        .unwrap_or_else(|error| panic!("no response to {method} {path}: {error}"))
+}
+
+/// Sends a request without a body on a connection of its own and returns the response. `Host` is
+/// added unless given, and `Connection: close`.
+pub fn try_request(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Response> {
+    let mut client = Client::try_connect(addr)?;
+    let headers = [headers, &[("Connection", "close")]].concat();
+    client.try_send(request_head(method, path, &headers))?;
+    client.try_response(method == "HEAD")
+}
+
+/// Sends these bytes on a connection of their own and returns the response to them, or panics.
+pub fn exchange(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> Response {
+    let mut client = Client::connect(addr);
+    client.send(bytes);
+    client.response()
+}
+
+/// The value of an `Authorization` header with this token.
+pub fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn request_head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("Host"))
+    {
+        head.push_str("Host: localhost\r\n");
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head + "\r\n"
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("invalid response: {what}"))
+}

@@ -1,0 +1,101 @@
+//! What the black-box tests and the demo stand on: a stand-in Auth0 tenant, a mint for its tokens,
+//! a raw HTTP client and, for the tests, the spawned server.
+
+// Every test file compiles this module for itself and uses only a part of it.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod key;
+pub mod postern;
+pub mod tenant;
+pub mod token;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+use std::{env, fs, process};
+
+/// How long anything is waited for before a test fails: far more than a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A new, empty folder, removed with all it holds on drop.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// Makes the folder; panics when the system's temporary folder cannot be written.
+    pub fn new() -> TempDir {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = env::temp_dir().join(format!("postern-{}-{count}", process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return TempDir(path),
+                // Left by a killed process that had the same id.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("cannot make {}: {error}", path.display()),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // Best effort: a leftover folder fails no test.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A value that threads change and wait for.
+#[derive(Debug)]
+struct Watched<T> {
+    value: Mutex<T>,
+    changed: Condvar,
+}
+
+impl<T> Watched<T> {
+    fn new(value: T) -> Watched<T> {
+        Watched {
+            value: Mutex::new(value),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// A look at the value, also after a thread has panicked: its own panic tells why.
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.value
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Changes the value and wakes who waits for it.
+    fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits, without bound, until `ready`.
+    fn wait_until(&self, ready: impl Fn(&T) -> bool) -> MutexGuard<'_, T> {
+        self.changed
+            .wait_while(self.lock(), |value| !ready(value))
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Waits until `ready`, at most [`PATIENCE`]. The value comes back either way, with whether it
+    /// is ready.
+    fn wait_bounded(&self, ready: impl Fn(&T) -> bool) -> (MutexGuard<'_, T>, bool) {
+        let (guard, _) = self
+            .changed
+            .wait_timeout_while(self.lock(), PATIENCE, |value| !ready(value))
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let is_ready = ready(&guard);
+        (guard, is_ready)
+    }
+}

@@ -1,0 +1,303 @@
+//! The server as its users run it: the binary, spawned.
+
+use super::tenant::Tenant;
+use super::token::AUDIENCE;
+use super::{PATIENCE, TempDir, Watched, client};
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+/// What the line that tells the address says before it.
+const LISTENING: &str = "listening on http://";
+
+/// A running server. It is killed on drop.
+#[derive(Debug)]
+pub struct Postern {
+    child: Child,
+    addr: SocketAddr,
+    log: Arc<Watched<Log>>,
+    dir: TempDir,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    lines: Vec<String>,
+    /// The server has closed its standard output: it has ended.
+    ended: bool,
+    /// Nothing more comes on standard error.
+    complete: bool,
+}
+
+/// How a server shall be started.
+#[derive(Debug)]
+pub struct Builder {
+    env: Vec<(String, String)>,
+    prefix: Vec<String>,
+    dir: TempDir,
+    close_stderr: bool,
+}
+
+impl Postern {
+    /// Starts a server for this tenant and waits until it listens.
+    pub fn start(tenant: &Tenant) -> Postern {
+        Postern::builder(tenant).start()
+    }
+
+    /// A server for this tenant, on any free port, whose settings can still be changed.
+    pub fn builder(tenant: &Tenant) -> Builder {
+        let builder = Builder {
+            env: Vec::new(),
+            prefix: Vec::new(),
+            dir: TempDir::new(),
+            close_stderr: false,
+        };
+        builder
+            .env("AUTH0_DOMAIN", tenant.domain())
+            .env("AUTH0_AUDIENCE", AUDIENCE)
+            .env("SSL_CERT_FILE", tenant.ca_file().display().to_string())
+            .env("HOST", "127.0.0.1")
+            .env("PORT", "0")
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address of a path: `http://127.0.0.1:PORT/path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its working directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `GET path` on a connection of its own; panics without a response.
+    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> client::Response {
+        client::get(self.addr, path, headers)
+    }
+
+    /// All lines logged so far.
+    pub fn logs(&self) -> Vec<String> {
+        self.log.lock().lines.clone()
+    }
+
+    /// Waits until a line with this text has been logged and returns the first one; panics when
+    /// that takes longer than [`PATIENCE`] or the server ends without.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        wait_for_line(&self.log, text)
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()
+            .expect("`kill` is there on every Unix");
+        assert!(status.success(), "cannot send SIG{name}");
+    }
+
+    /// Waits until the server has ended by itself and returns how; panics when that takes longer
+    /// than [`PATIENCE`]. [`Postern::logs`] is complete then.
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let (log, ended) = self.log.wait_bounded(|log| log.ended && log.complete);
+        let lines = log.lines.join("\n");
+        drop(log);
+        assert!(
+            ended,
+            "the server has not ended in {PATIENCE:?}; it logged:\n{lines}"
+        );
+        self.child.wait().expect("the child is ours to wait for")
+    }
+}
+
+impl Drop for Postern {
+    fn drop(&mut self) {
+        // Both fail only when it has been reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Builder {
+    /// With this environment variable, added or replaced.
+    pub fn env(self, name: &str, value: impl Into<String>) -> Builder {
+        let mut builder = self.without_env(name);
+        builder.env.push((name.to_owned(), value.into()));
+        builder
+    }
+
+    /// Without this environment variable.
+    pub fn without_env(mut self, name: &str) -> Builder {
+        self.env.retain(|(other, _)| other != name);
+        self
+    }
+
+    /// With this file, such as `.env`, in the working directory, which is empty otherwise.
+    pub fn file(self, name: &str, content: &str) -> Builder {
+        fs::write(self.dir.path().join(name), content).expect("the temporary folder takes a file");
+        self
+    }
+
+    /// Run through another program, which must `exec` it: `["sh", "-c", "ulimit -n 32; exec \"$0\""]`.
+    pub fn prefix(mut self, command: &[&str]) -> Builder {
+        self.prefix = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// With a standard error whose reader goes away once the server listens.
+    pub fn closing_stderr(mut self) -> Builder {
+        self.close_stderr = true;
+        self
+    }
+
+    /// Starts the server and waits until it listens; panics with its log when it does not.
+    pub fn start(self) -> Postern {
+        let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
+        words.push(binary().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(self.dir.path());
+        clean_env(&mut command);
+        let mut child = command
+            .envs(self.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
+        let log = Arc::new(Watched::new(Log::default()));
+        read_stderr(&mut child, &log, self.close_stderr);
+        read_stdout(&mut child, &log);
+        let mut postern = Postern {
+            child,
+            addr: SocketAddr::from(([0; 4], 0)),
+            log,
+            dir: self.dir,
+        };
+        // A panic in here drops the server, and so kills it.
+        let line = postern.wait_for_log(LISTENING);
+        postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+        postern
+    }
+}
+
+/// Runs the binary with these arguments, this environment and nothing else of one, and this working
+/// directory until it ends; kills it and panics when that takes longer than [`PATIENCE`].
+pub fn run_to_exit(args: &[&str], env: &[(&str, &str)], cwd: &Path) -> Output {
+    let mut command = Command::new(binary());
+    command.args(args).current_dir(cwd);
+    clean_env(&mut command);
+    let child = command
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let pid = child.id();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(output) => output.expect("the child is ours to wait for"),
+        Err(_) => {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &pid.to_string()])
+                .status();
+            panic!("still running after {PATIENCE:?}: {args:?} {env:?}");
+        }
+    }
+}
+
+/// The binary under test: `POSTERN_BIN`, or the one Cargo built along with the test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = env::var_os("POSTERN_BIN") {
+        // Relative to where the test runs, not to the server's working directory.
+        return fs::canonicalize(&path)
+            .unwrap_or_else(|error| panic!("POSTERN_BIN is {}: {error}", path.display()));
+    }
+    // Not `env!`: the demo compiles this file too, and Cargo sets the variable only for tests.
+    let Some(path) = option_env!("CARGO_BIN_EXE_postern") else {
+        panic!("only integration tests spawn the binary");
+    };
+    path.into()
+}
+
+/// Leaves nothing of this process' environment but what running a binary may need: `PATH`, and
+/// what configures dynamic loaders, emulators and coverage.
+fn clean_env(command: &mut Command) {
+    command.env_clear();
+    for (name, value) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let kept = ["LD_", "DYLD_", "QEMU_", "LLVM_PROFILE_FILE"];
+        if text == "PATH" || kept.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env(name, value);
+        }
+    }
+}
+
+fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>, close_once_listening: bool) {
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let log = log.clone();
+    thread::spawn(move || {
+        let mut stderr = BufReader::new(stderr);
+        let mut line = Vec::new();
+        // An error ends it like the end of the stream: nothing more can come.
+        while stderr.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            let last = close_once_listening && text.contains(LISTENING);
+            if last {
+                break_off(&log, text, stderr);
+                return;
+            }
+            log.change(|log| log.lines.push(text));
+        }
+        log.change(|log| log.complete = true);
+    });
+}
+
+/// Closes the pipe before the line is seen, so that the server has no reader when the test goes on.
+fn break_off(log: &Watched<Log>, line: String, pipe: impl Read) {
+    drop(pipe);
+    log.change(|log| {
+        log.lines.push(line);
+        log.complete = true;
+    });
+}
+
+/// The server prints nothing there; that the pipe closes tells that the process has ended.
+fn read_stdout(child: &mut Child, log: &Arc<Watched<Log>>) {
+    let mut stdout = child.stdout.take().expect("standard output is piped");
+    let log = log.clone();
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+        log.change(|log| log.ended = true);
+    });
+}
+
+fn wait_for_line(log: &Watched<Log>, text: &str) -> String {
+    let found = |log: &Log| log.lines.iter().position(|line| line.contains(text));
+    let (log, _) = log.wait_bounded(|log| found(log).is_some() || log.complete);
+    let line = found(&log).map(|at| log.lines[at].clone());
+    let lines = log.lines.join("\n");
+    drop(log);
+    line.unwrap_or_else(|| panic!("{text:?} was not logged, but:\n{lines}"))
+}
+
+fn address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(LISTENING)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
