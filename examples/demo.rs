@@ -1,0 +1,212 @@
+//! postern without an Auth0 account: a stand-in tenant, the real server, and requests to try.
+//!
+//! `cargo run --example demo` serves until Ctrl-C; with `-- --check` it makes the requests itself
+//! and exits with 0 when every answer is the expected one, else with 1.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use postern::config::Config;
+use postern::server::Server;
+use std::env;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use support::client;
+use support::tenant::Tenant;
+use support::token::{AUDIENCE, Token};
+
+const USAGE: &str = "\
+Usage: cargo run --example demo [-- --check]
+
+  --check   make the requests, compare the answers, exit with 0 or 1
+
+PORT sets the port to listen on: 6060 unless set, any free one for --check.";
+
+/// Where the sample web apps run.
+const WEB_APP: &str = "http://localhost:4040";
+
+/// One request, and what it shall answer.
+struct Example {
+    path: &'static str,
+    caller: Caller,
+    status: u16,
+    message: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Caller {
+    Nobody,
+    User,
+    Admin,
+    Expired,
+}
+
+const EXAMPLES: [Example; 6] = [
+    Example {
+        path: "/api/messages/public",
+        caller: Caller::Nobody,
+        status: 200,
+        message: "The API doesn't require an access token to share this message.",
+    },
+    Example {
+        path: "/api/messages/protected",
+        caller: Caller::User,
+        status: 200,
+        message: "The API successfully validated your access token.",
+    },
+    Example {
+        path: "/api/messages/admin",
+        caller: Caller::Admin,
+        status: 200,
+        message: "The API successfully recognized you as an admin.",
+    },
+    Example {
+        path: "/api/messages/protected",
+        caller: Caller::Nobody,
+        status: 401,
+        message: "Requires authentication",
+    },
+    Example {
+        path: "/api/messages/protected",
+        caller: Caller::Expired,
+        status: 401,
+        message: "Bad credentials",
+    },
+    Example {
+        path: "/api/messages/admin",
+        caller: Caller::User,
+        status: 403,
+        message: "Permission denied",
+    },
+];
+
+impl Caller {
+    /// The shell variable that holds the caller's token.
+    fn variable(self) -> &'static str {
+        match self {
+            Caller::Nobody => "",
+            Caller::User => "USER_TOKEN",
+            Caller::Admin => "ADMIN_TOKEN",
+            Caller::Expired => "EXPIRED_TOKEN",
+        }
+    }
+
+    fn token(self, tenant: &Tenant) -> Option<String> {
+        let user = Token::user(tenant);
+        match self {
+            Caller::Nobody => None,
+            Caller::User => Some(user.sign()),
+            Caller::Admin => Some(user.admin().sign()),
+            Caller::Expired => Some(user.expired().sign()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = env::args_os().skip(1).collect();
+    let check = match &args[..] {
+        [] => false,
+        [arg] if arg == "--check" => true,
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let default_port = if check { "0" } else { "6060" };
+    // As everywhere in postern, an empty value counts as unset.
+    let port = env::var("PORT").unwrap_or_default();
+    let port = if port.is_empty() { default_port } else { &port };
+
+    let tenant = Tenant::start();
+    let server = match serve(&tenant, port) {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if check {
+        return run_examples(&tenant, server.local_addr());
+    }
+    print_examples(&tenant, server.local_addr());
+    server.wait();
+    ExitCode::SUCCESS
+}
+
+/// Starts the server that `main.rs` starts, in this process, with the stand-in for a tenant.
+fn serve(tenant: &Tenant, port: &str) -> Result<Server, String> {
+    let config = Config::from_vars([
+        ("AUTH0_DOMAIN".to_owned(), tenant.domain()),
+        ("AUTH0_AUDIENCE".to_owned(), AUDIENCE.to_owned()),
+        (
+            "SSL_CERT_FILE".to_owned(),
+            tenant.ca_file().display().to_string(),
+        ),
+        ("CLIENT_ORIGIN_URL".to_owned(), WEB_APP.to_owned()),
+        ("PORT".to_owned(), port.to_owned()),
+    ])
+    .map_err(|error| error.to_string())?;
+    Server::start(&config).map_err(|error| {
+        let other = if port == "6061" { "6062" } else { "6061" };
+        format!("{error}\nOn another port: PORT={other} cargo run --example demo")
+    })
+}
+
+fn print_examples(tenant: &Tenant, addr: SocketAddr) {
+    println!("postern serves on      http://{addr}");
+    println!("the stand-in tenant    {}", tenant.issuer());
+    println!("the API (audience)     {AUDIENCE}");
+    println!("web apps may call from {WEB_APP}");
+    println!("\nThe tokens; the first two are valid for a day. Paste into a shell:\n");
+    for caller in [Caller::User, Caller::Admin, Caller::Expired] {
+        let token = caller.token(tenant).unwrap_or_default();
+        println!("{}={token}", caller.variable());
+    }
+    println!("\nThen:");
+    for example in &EXAMPLES {
+        print!("\ncurl -i http://{addr}{}", example.path);
+        if example.caller != Caller::Nobody {
+            print!(
+                " -H \"Authorization: Bearer ${}\"",
+                example.caller.variable()
+            );
+        }
+        println!("\n    answers {} {}", example.status, example.message);
+    }
+    println!("\nCtrl-C ends it.");
+}
+
+fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
+    let mut failed = 0;
+    for example in &EXAMPLES {
+        let request = match example.caller {
+            Caller::Nobody => format!("GET {}", example.path),
+            caller => format!("GET {} {}", example.path, caller.variable()),
+        };
+        let expected = format!("{} {}", example.status, example.message);
+        let actual = ask(tenant, addr, example);
+        let verdict = if actual == expected { "ok  " } else { "FAIL" };
+        failed += usize::from(actual != expected);
+        println!("{verdict} {request}\n       expected {expected}\n       actual   {actual}");
+    }
+    println!(
+        "{} of {} as expected",
+        EXAMPLES.len() - failed,
+        EXAMPLES.len()
+    );
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// The status and message a request gets, or why it gets none.
+fn ask(tenant: &Tenant, addr: SocketAddr, example: &Example) -> String {
+    let token = example.caller.token(tenant);
+    let authorization = token.map(|token| client::bearer(&token));
+    let headers: Vec<_> = authorization
+        .iter()
+        .map(|value| ("Authorization", value.as_str()))
+        .collect();
+    match client::try_request(addr, "GET", example.path, &headers) {
+        Ok(response) => format!("{} {}", response.status, response.message()),
+        Err(error) => format!("no answer: {error}"),
+    }
+}
