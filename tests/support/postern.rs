@@ -16,6 +16,9 @@ use std::thread;
 /// What the line that tells the address says before it.
 const LISTENING: &str = "listening on http://";
 
+/// What the line says that tells of new keys.
+const FETCHED: &str = "fetched ";
+
 /// A running server. It is killed on drop.
 #[derive(Debug)]
 pub struct Postern {
@@ -44,9 +47,11 @@ pub struct Builder {
 }
 
 impl Postern {
-    /// Starts a server for this tenant and waits until it listens.
+    /// Starts a server for this tenant and waits until it has the keys.
     pub fn start(tenant: &Tenant) -> Postern {
-        Postern::builder(tenant).start()
+        let postern = Postern::builder(tenant).start();
+        postern.wait_for_keys();
+        postern
     }
 
     /// A server for this tenant, on any free port, whose settings can still be changed.
@@ -99,6 +104,12 @@ impl Postern {
     /// that takes longer than [`PATIENCE`] or the server ends without.
     pub fn wait_for_log(&self, text: &str) -> String {
         wait_for_line(&self.log, text)
+    }
+
+    /// Waits until it has fetched keys for the first time, as it logs under the lock that requests
+    /// take to read them; before, a token is answered with 503.
+    pub fn wait_for_keys(&self) {
+        self.wait_for_log(FETCHED);
     }
 
     /// Sends a signal: `TERM`, `INT`, `HUP`, `STOP`, `CONT`.
@@ -164,7 +175,7 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it listens; panics with its log when it does not.
+    /// Starts the server and waits until it listens, not until it has keys; panics with its log when it does not.
     pub fn start(self) -> Postern {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
         words.push(binary().into());
