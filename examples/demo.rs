@@ -6,11 +6,15 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use log::LevelFilter;
 use postern::config::Config;
+use postern::logging;
 use postern::server::Server;
-use std::env;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
+use std::{env, io, thread};
 use support::client;
 use support::tenant::Tenant;
 use support::token::{AUDIENCE, Token};
@@ -117,6 +121,11 @@ fn main() -> ExitCode {
     let port = env::var("PORT").unwrap_or_default();
     let port = if port.is_empty() { default_port } else { &port };
 
+    logging::init(if check {
+        LevelFilter::Warn
+    } else {
+        LevelFilter::Info
+    });
     let tenant = Tenant::start();
     let server = match serve(&tenant, port) {
         Ok(server) => server,
@@ -128,7 +137,7 @@ fn main() -> ExitCode {
     if check {
         return run_examples(&tenant, server.local_addr());
     }
-    print_examples(&tenant, server.local_addr());
+    say(&introduction(&tenant, server.local_addr()));
     server.wait();
     ExitCode::SUCCESS
 }
@@ -152,28 +161,31 @@ fn serve(tenant: &Tenant, port: &str) -> Result<Server, String> {
     })
 }
 
-fn print_examples(tenant: &Tenant, addr: SocketAddr) {
-    println!("postern serves on      http://{addr}");
-    println!("the stand-in tenant    {}", tenant.issuer());
-    println!("the API (audience)     {AUDIENCE}");
-    println!("web apps may call from {WEB_APP}");
-    println!("\nThe tokens; the first two are valid for a day. Paste into a shell:\n");
+fn introduction(tenant: &Tenant, addr: SocketAddr) -> String {
+    let issuer = tenant.issuer();
+    let mut text = format!(
+        "postern serves on      http://{addr}\n\
+         the stand-in tenant    {issuer}\n\
+         the API (audience)     {AUDIENCE}\n\
+         web apps may call from {WEB_APP}\n\n\
+         The tokens; the first two are valid for a day. Paste them into a shell:\n\n"
+    );
     for caller in [Caller::User, Caller::Admin, Caller::Expired] {
         let token = caller.token(tenant).unwrap_or_default();
-        println!("{}={token}", caller.variable());
+        text += &format!("{}={token}\n", caller.variable());
     }
-    println!("\nThen:");
+    text += "\nThen ask:\n";
     for example in &EXAMPLES {
-        print!("\ncurl -i http://{addr}{}", example.path);
-        if example.caller != Caller::Nobody {
-            print!(
-                " -H \"Authorization: Bearer ${}\"",
-                example.caller.variable()
-            );
-        }
-        println!("\n    answers {} {}", example.status, example.message);
+        let header = match example.caller {
+            Caller::Nobody => String::new(),
+            caller => format!(" -H \"Authorization: Bearer ${}\"", caller.variable()),
+        };
+        text += &format!(
+            "\ncurl -i http://{addr}{}{header}\n    answers {} {}\n",
+            example.path, example.status, example.message
+        );
     }
-    println!("\nCtrl-C ends it.");
+    text + "\nCtrl-C ends it.\n"
 }
 
 fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
@@ -181,19 +193,18 @@ fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
     for example in &EXAMPLES {
         let request = match example.caller {
             Caller::Nobody => format!("GET {}", example.path),
-            caller => format!("GET {} {}", example.path, caller.variable()),
+            caller => format!("GET {} with {}", example.path, caller.variable()),
         };
         let expected = format!("{} {}", example.status, example.message);
         let actual = ask(tenant, addr, example);
         let verdict = if actual == expected { "ok  " } else { "FAIL" };
         failed += usize::from(actual != expected);
-        println!("{verdict} {request}\n       expected {expected}\n       actual   {actual}");
+        say(&format!(
+            "{verdict}  {request}\n      expected  {expected}\n      actual    {actual}\n"
+        ));
     }
-    println!(
-        "{} of {} as expected",
-        EXAMPLES.len() - failed,
-        EXAMPLES.len()
-    );
+    let all = EXAMPLES.len();
+    say(&format!("{} of {all} as expected\n", all - failed));
     ExitCode::from(u8::from(failed > 0))
 }
 
@@ -205,8 +216,21 @@ fn ask(tenant: &Tenant, addr: SocketAddr, example: &Example) -> String {
         .iter()
         .map(|value| ("Authorization", value.as_str()))
         .collect();
-    match client::try_request(addr, "GET", example.path, &headers) {
+    let mut answer = client::try_request(addr, "GET", example.path, &headers);
+    // The server may still be fetching the keys; then it says when to come back.
+    if let Ok(response) = &answer
+        && let Some(seconds) = response.header("Retry-After")
+    {
+        thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(1)));
+        answer = client::try_request(addr, "GET", example.path, &headers);
+    }
+    match answer {
         Ok(response) => format!("{} {}", response.status, response.message()),
         Err(error) => format!("no answer: {error}"),
     }
+}
+
+/// To standard output, in one piece, for the log comes in between; a closed one stops nothing.
+fn say(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
