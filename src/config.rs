@@ -37,6 +37,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Roots trusted in addition to Mozilla's.
     pub extra_roots: Vec<Certificate<'static>>,
+    /// Connections at once.
+    pub max_connections: usize,
     /// Time for a request head, first byte to last.
     pub head_timeout: Duration,
     /// Time a connection may be idle before a first byte.
@@ -149,6 +151,7 @@ pub const VARIABLES: &[Variable] = &[
     PORT,
     HOST,
     SSL_CERT_FILE,
+    MAX_CONNECTIONS,
     HEAD_TIMEOUT_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     WRITE_TIMEOUT_SECONDS,
@@ -183,6 +186,11 @@ const SSL_CERT_FILE: Variable = Variable::new(
     "none",
     "PEM file of roots trusted besides Mozilla's",
 );
+const MAX_CONNECTIONS: Variable = Variable::new(
+    "MAX_CONNECTIONS",
+    "256",
+    "connections at once; fewer if there are too few descriptors",
+);
 const HEAD_TIMEOUT_SECONDS: Variable = Variable::new(
     "HEAD_TIMEOUT_SECONDS",
     "10",
@@ -208,6 +216,8 @@ const CLOCK_LEEWAY_SECONDS: Variable = Variable::new(
 const RUST_LOG: Variable = Variable::new("RUST_LOG", "info", "error, warn, info, debug or trace");
 
 const TIMEOUT_RANGE: RangeInclusive<u64> = 1..=3600;
+/// A thread each: more than this is a mistake, and another kind of server.
+const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=10_000;
 const LEEWAY_RANGE: RangeInclusive<u64> = 0..=300;
 
 const DOTENV: &str = ".env";
@@ -227,6 +237,7 @@ struct RawSettings {
     port: Option<String>,
     host: Option<String>,
     ssl_cert_file: Option<String>,
+    max_connections: Option<String>,
     head_timeout_seconds: Option<String>,
     idle_timeout_seconds: Option<String>,
     write_timeout_seconds: Option<String>,
@@ -254,6 +265,7 @@ impl RawSettings {
         let port = report.defaulted(PORT, self.port, port);
         let host = report.defaulted(HOST, self.host, host);
         let extra_roots = report.optional(SSL_CERT_FILE, self.ssl_cert_file, extra_roots);
+        let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, connections);
         let head_timeout = report.timeout(HEAD_TIMEOUT_SECONDS, self.head_timeout_seconds);
         let idle_timeout = report.timeout(IDLE_TIMEOUT_SECONDS, self.idle_timeout_seconds);
         let write_timeout = report.timeout(WRITE_TIMEOUT_SECONDS, self.write_timeout_seconds);
@@ -271,6 +283,7 @@ impl RawSettings {
                 origins: origins?,
                 listen: SocketAddr::new(host?, port?),
                 extra_roots: extra_roots?,
+                max_connections: max_connections?,
                 head_timeout: head_timeout?,
                 idle_timeout: idle_timeout?,
                 write_timeout: write_timeout?,
@@ -693,6 +706,11 @@ fn read_file(file: io::Result<File>) -> Result<Vec<u8>, String> {
         return Err("is larger than 1 MiB".to_owned());
     }
     Ok(bytes)
+}
+
+fn connections(value: &str) -> Result<usize, String> {
+    tidy(value)?;
+    whole(value, &CONNECTIONS_RANGE)
 }
 
 fn seconds(value: &str, range: &RangeInclusive<u64>) -> Result<Duration, String> {
@@ -1171,6 +1189,20 @@ mod tests {
                 ("[localhost]", generic),
             ],
         );
+    }
+
+    #[test]
+    fn connections_are_counted_in_whole_numbers() {
+        assert_eq!(with("PORT", "1").unwrap().max_connections, 256);
+        assert_eq!(with("MAX_CONNECTIONS", "1").unwrap().max_connections, 1);
+        assert_eq!(
+            with("MAX_CONNECTIONS", "10000").unwrap().max_connections,
+            10_000
+        );
+        let advice = "write a whole number from 1 to 10000";
+        for wrong in ["0", "10001", "-1", "many", "1k"] {
+            assert_faults("MAX_CONNECTIONS", &[(wrong, advice)]);
+        }
     }
 
     #[test]

@@ -533,6 +533,7 @@ fn help_and_version_go_to_standard_output() {
             ("PORT", "6060"),
             ("HOST", "127.0.0.1"),
             ("SSL_CERT_FILE", "none"),
+            ("MAX_CONNECTIONS", "256"),
             ("HEAD_TIMEOUT_SECONDS", "10"),
             ("IDLE_TIMEOUT_SECONDS", "30"),
             ("WRITE_TIMEOUT_SECONDS", "10"),
