@@ -9,7 +9,7 @@ mod support;
 use log::LevelFilter;
 use postern::config::Config;
 use postern::logging;
-use postern::server::Server;
+use postern::server::{Server, StopSignals};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -137,9 +137,22 @@ fn main() -> ExitCode {
     if check {
         return run_examples(&tenant, server.local_addr());
     }
+    // From here on Ctrl-C ends the demo in order, so that it leaves nothing behind.
+    let signals = match StopSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("cannot catch Ctrl-C: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     say(&introduction(&tenant, server.local_addr()));
-    server.wait();
-    ExitCode::SUCCESS
+    match server.wait_for_signals(signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Starts the server that `main.rs` starts, in this process, with the stand-in for a tenant.

@@ -4,9 +4,13 @@ use lexopt::prelude::*;
 use postern::{
     config::{Config, VARIABLES},
     logging,
-    server::Server,
+    server::{Server, StopSignals},
 };
-use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+use std::{
+    fmt::{self, Write as _},
+    io::Write as _,
+    process::ExitCode,
+};
 
 const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
 
@@ -64,16 +68,23 @@ fn serve() -> ExitCode {
         config.issuer(),
         config.audience
     );
-    match Server::start(&config) {
-        Ok(server) => {
-            server.wait();
-            ExitCode::SUCCESS
-        }
-        Err(e) => {
-            complain(&e.to_string());
-            ExitCode::from(e.exit_code())
-        }
+    let signals = match StopSignals::catch() {
+        Ok(signals) => signals,
+        Err(e) => return fail(1, format_args!("cannot catch SIGTERM and SIGINT: {e}")),
+    };
+    let server = match Server::start(&config) {
+        Ok(server) => server,
+        Err(e) => return fail(e.exit_code(), e),
+    };
+    match server.wait_for_signals(signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(1, e),
     }
+}
+
+fn fail(exit_code: u8, why: impl fmt::Display) -> ExitCode {
+    complain(&why.to_string());
+    ExitCode::from(exit_code)
 }
 
 fn help() -> String {

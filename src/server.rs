@@ -1,11 +1,15 @@
 //! Puts the parts together: keys, API, listener.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
-use log::error;
+use log::info;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::api::Api;
 use crate::auth::fetch::Fetcher;
@@ -13,13 +17,16 @@ use crate::auth::{Authenticator, Jwks, Verifier};
 use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
 use crate::http::cors::Cors;
-use crate::http::listener::Listener;
+use crate::http::listener::{Drain, Listener};
 
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     local_addr: SocketAddr,
+    drain: Drain,
     acceptor: JoinHandle<()>,
+    /// The wait for signals, if there is one, that the accept thread ends when it does.
+    on_end: Arc<OnceLock<Handle>>,
 }
 
 /// Why the server cannot start. Its `Display` says what to do about it.
@@ -73,7 +80,7 @@ impl fmt::Display for StartError {
     }
 }
 
-impl std::error::Error for StartError {}
+impl Error for StartError {}
 
 impl Server {
     /// Binds the listening socket, starts the threads and returns. The keys are fetched in the
@@ -83,8 +90,8 @@ impl Server {
     /// [`StartError`].
     pub fn start(config: &Config) -> Result<Server, StartError> {
         let bind_error = |error| StartError::Bind(config.listen, error);
-        let listener = Listener::bind(config.listen).map_err(bind_error)?;
-        let local_addr = listener.local_addr();
+        let listener = Listener::bind(config.listen, config.max_connections).map_err(bind_error)?;
+        let (local_addr, drain) = (listener.local_addr(), listener.drain());
         let fetcher = Fetcher::new(&config.domain, config.extra_roots.clone());
         let jwks = Jwks::start(fetcher, config.jwks_cooldown).map_err(StartError::Thread)?;
         let verifier = Verifier::new(
@@ -101,13 +108,18 @@ impl Server {
                 write: config.write_timeout,
             },
         };
-        let acceptor = thread::Builder::new()
-            .name("accept".into())
-            .spawn(move || listener.run(service))
-            .map_err(StartError::Thread)?;
+        let on_end = Arc::new(OnceLock::new());
+        let ends_wait = EndsWait(Arc::clone(&on_end));
+        let accept = move || {
+            let _ends_wait = ends_wait;
+            listener.run(service);
+        };
+        let thread = thread::Builder::new().name("accept".into());
         Ok(Server {
             local_addr,
-            acceptor,
+            drain,
+            acceptor: thread.spawn(accept).map_err(StartError::Thread)?,
+            on_end,
         })
     }
 
@@ -116,10 +128,72 @@ impl Server {
         self.local_addr
     }
 
+    /// Accepts no more connections and lets the requests under way finish, 10 s at most.
+    /// Returns at once; [`wait`](Server::wait) returns when it is done.
+    pub fn stop(&self) {
+        self.drain.start();
+    }
+
     /// Blocks until the server has stopped.
-    pub fn wait(self) {
-        if self.acceptor.join().is_err() {
-            error!("the accept thread panicked");
+    ///
+    /// # Errors
+    /// [`Crashed`].
+    pub fn wait(self) -> Result<(), Crashed> {
+        self.acceptor.join().map_err(|_| Crashed)
+    }
+
+    /// Blocks until the server has stopped, which SIGTERM and SIGINT make it do.
+    ///
+    /// # Errors
+    /// [`Crashed`].
+    pub fn wait_for_signals(self, mut signals: StopSignals) -> Result<(), Crashed> {
+        // From here on the end of the accept thread ends the wait below, too.
+        let _ = self.on_end.set(signals.0.handle());
+        if !self.acceptor.is_finished()
+            && let Some(signal) = signals.0.forever().next()
+        {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            info!("{name} received");
+            self.stop();
+        }
+        self.wait()
+    }
+}
+
+/// SIGTERM and SIGINT, caught from when this is made: what comes before a server waits for them is
+/// not lost.
+#[derive(Debug)]
+pub struct StopSignals(Signals);
+
+impl StopSignals {
+    /// Catches the signals.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn catch() -> io::Result<StopSignals> {
+        Signals::new([SIGTERM, SIGINT]).map(StopSignals)
+    }
+}
+
+/// The server has ended without having been told to: a bug.
+#[derive(Debug)]
+pub struct Crashed;
+
+impl fmt::Display for Crashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the accept thread panicked")
+    }
+}
+
+impl Error for Crashed {}
+
+/// Ends the wait for signals when dropped, with or without a panic.
+struct EndsWait(Arc<OnceLock<Handle>>);
+
+impl Drop for EndsWait {
+    fn drop(&mut self) {
+        if let Some(signals) = self.0.get() {
+            signals.close();
         }
     }
 }

@@ -73,6 +73,30 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: &Request<'_>) -> Reply;
 }
 
+/// What a connection and the listener tell each other.
+pub trait Lifecycle {
+    /// A complete request is there. `false` when the listener has closed the connection meanwhile:
+    /// then there is no answer.
+    fn serving(&self) -> bool;
+    /// The connection waits for its peer.
+    fn waiting(&self, waiting: Waiting);
+    /// Whether the server is about to stop, so that every answer is the last one.
+    fn is_draining(&self) -> bool;
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its first request. A drain leaves it some time: it has been answered nothing yet.
+    Fresh = 0,
+    /// A further request, of which nothing has come. A drain ends it at once.
+    Idle = 1,
+    /// The rest of a head.
+    Head = 2,
+    /// The peer's close: the last answer has been written.
+    Leaving = 3,
+}
+
 /// How long the parts of a connection's life may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -110,6 +134,8 @@ enum End {
     Idle,
     /// The last answer has been written: what still comes in is discarded.
     Answered,
+    /// The listener needed the slot.
+    Evicted,
     /// The peer is gone, or does not read.
     Broken(io::Error),
 }
@@ -122,17 +148,23 @@ impl From<io::Error> for End {
 
 /// Serves the requests that come over `transport`, one after another, until it should be closed.
 /// `peer` is for the log.
-pub fn serve(transport: impl Transport, peer: &dyn fmt::Display, service: &Service) {
+pub fn serve(
+    transport: impl Transport,
+    peer: &dyn fmt::Display,
+    service: &Service,
+    lifecycle: &dyn Lifecycle,
+) {
     let mut connection = ServedConnection {
         transport,
         peer,
         service,
+        lifecycle,
         received: Received::new(),
         read_timeout: None,
         wire: Vec::new(),
     };
     match connection.run() {
-        End::Idle => {}
+        End::Idle | End::Evicted => {}
         End::Answered => connection.discard(),
         End::Broken(error) => debug!("{peer} gone: {error}"),
     }
@@ -142,6 +174,7 @@ struct ServedConnection<'a, T> {
     transport: T,
     peer: &'a dyn fmt::Display,
     service: &'a Service,
+    lifecycle: &'a dyn Lifecycle,
     received: Received,
     /// The read timeout in force, so that it is set only when it changes.
     read_timeout: Option<Duration>,
@@ -176,7 +209,10 @@ impl<T: Transport> ServedConnection<'_, T> {
             Ok(request) => request,
             Err(error) => return self.refuse(error.into()),
         };
-        let keep_alive = request.keep_alive;
+        if !self.lifecycle.serving() {
+            return Err(End::Evicted);
+        }
+        let keep_alive = request.keep_alive && !self.lifecycle.is_draining();
         let says = match (keep_alive, request.version.1) {
             (false, _) => Connection::Close,
             (true, 0) => Connection::KeepAlive,
@@ -204,6 +240,7 @@ impl<T: Transport> ServedConnection<'_, T> {
             return Err(End::Answered);
         }
         self.received.consume(length);
+        self.lifecycle.waiting(Waiting::Idle);
         Ok(())
     }
 
@@ -224,6 +261,7 @@ impl<T: Transport> ServedConnection<'_, T> {
                 if left.is_zero() {
                     return Ok(Err(Refusal::Late));
                 }
+                self.lifecycle.waiting(Waiting::Head);
                 self.set_read_timeout(left)?;
             } else {
                 self.set_read_timeout(self.service.timeouts.idle)?;
@@ -259,6 +297,9 @@ impl<T: Transport> ServedConnection<'_, T> {
     /// Answers what cannot be read as a request, and ends the connection: where the next request
     /// would begin is not known.
     fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
+        if !self.lifecycle.serving() {
+            return Err(End::Evicted);
+        }
         let (status, message) = refusal.status();
         debug!("{} {status} {refusal:?}", self.peer);
         let mut response = response::error(status, message);
@@ -303,6 +344,7 @@ impl<T: Transport> ServedConnection<'_, T> {
         if self.transport.close_write().is_err() {
             return;
         }
+        self.lifecycle.waiting(Waiting::Leaving);
         let deadline = Instant::now() + DISCARD_TIME;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

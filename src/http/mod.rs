@@ -6,8 +6,11 @@
 pub mod connection;
 pub mod cors;
 pub mod listener;
+mod pool;
 pub mod request;
 pub mod response;
+mod slots;
+mod socket;
 
 pub use connection::{Handler, Reply};
 pub use request::Request;

@@ -91,6 +91,21 @@ impl Handler for Echo {
     }
 }
 
+/// A listener that is never short of slots.
+struct Alone;
+
+impl Lifecycle for Alone {
+    fn serving(&self) -> bool {
+        true
+    }
+
+    fn waiting(&self, _: Waiting) {}
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+}
+
 fn play(steps: Vec<Step>, write_size: usize, head: Duration) -> Log {
     let log = Arc::new(Mutex::new(Log::default()));
     let script = Script {
@@ -107,7 +122,7 @@ fn play(steps: Vec<Step>, write_size: usize, head: Duration) -> Log {
             write: Duration::from_secs(10),
         },
     };
-    serve(script, &"test", &service);
+    serve(script, &"test", &service, &Alone);
     Arc::into_inner(log)
         .expect("the transport is gone")
         .into_inner()
