@@ -3,7 +3,8 @@
 
 use super::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// One response, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +95,22 @@ impl Client {
 
     /// Connects.
     pub fn try_connect(addr: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        Client::over(TcpStream::connect_timeout(&addr, PATIENCE)?)
+    }
+
+    /// Connects from this address, such as 127.0.0.2, or panics.
+    pub fn connect_from(source: IpAddr, addr: SocketAddr) -> Client {
+        let connect = || {
+            let domain = socket2::Domain::for_address(addr);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&addr.into(), PATIENCE)?;
+            Client::over(socket.into())
+        };
+        connect().unwrap_or_else(|error| panic!("cannot connect from {source} to {addr}: {error}"))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -198,6 +214,14 @@ impl Client {
     pub fn close_write(&self) {
         // The server may have closed already, which is what the test then finds.
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Closes with a reset instead of the usual end.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket can linger for no time");
     }
 
     /// The socket itself, for options.

@@ -9,6 +9,8 @@ pub mod key;
 pub mod postern;
 pub mod tenant;
 pub mod token;
+#[cfg(target_os = "linux")]
+pub mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

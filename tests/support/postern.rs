@@ -7,11 +7,13 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// What the line that tells the address says before it.
 const LISTENING: &str = "listening on http://";
@@ -44,6 +46,7 @@ pub struct Builder {
     prefix: Vec<String>,
     dir: TempDir,
     close_stderr: bool,
+    stderr: Option<Stdio>,
 }
 
 impl Postern {
@@ -61,6 +64,7 @@ impl Postern {
             prefix: Vec::new(),
             dir: TempDir::new(),
             close_stderr: false,
+            stderr: None,
         };
         builder
             .env("AUTH0_DOMAIN", tenant.domain())
@@ -175,8 +179,51 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it listens, not until it has keys; panics with its log when it does not.
-    pub fn start(self) -> Postern {
+    /// With this as its standard error. Then nothing it logs is seen.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    /// Starts the server and waits until it listens, not until it has keys; panics with its log
+    /// when it does not.
+    pub fn start(mut self) -> Postern {
+        let is_quiet = |(name, level): &(String, String)| {
+            name == "RUST_LOG" && matches!(level.as_str(), "error" | "warn")
+        };
+        if self.stderr.is_none() && !self.env.iter().any(is_quiet) {
+            let mut postern = self.spawn();
+            // A panic in here drops the server, and so kills it.
+            let line = postern.wait_for_log(LISTENING);
+            postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+            return postern;
+        }
+        // It cannot tell which port it got, so it is told one.
+        let addr = free_addr();
+        self = self.env("PORT", addr.port().to_string());
+        let mut postern = self.spawn();
+        postern.addr = addr;
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(addr).is_err() {
+            let ended = postern
+                .child
+                .try_wait()
+                .expect("the child is ours to wait for");
+            assert!(
+                ended.is_none(),
+                "the server ended: {ended:?} {:?}",
+                postern.logs()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "the server does not listen on {addr}"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        postern
+    }
+
+    fn spawn(self) -> Postern {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
         words.push(binary().into());
         let mut command = Command::new(&words[0]);
@@ -186,22 +233,18 @@ impl Builder {
             .envs(self.env)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.stderr.unwrap_or_else(Stdio::piped))
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
         let log = Arc::new(Watched::new(Log::default()));
         read_stderr(&mut child, &log, self.close_stderr);
         read_stdout(&mut child, &log);
-        let mut postern = Postern {
+        Postern {
             child,
             addr: SocketAddr::from(([0; 4], 0)),
             log,
             dir: self.dir,
-        };
-        // A panic in here drops the server, and so kills it.
-        let line = postern.wait_for_log(LISTENING);
-        postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
-        postern
+        }
     }
 }
 
@@ -260,8 +303,11 @@ fn clean_env(command: &mut Command) {
 }
 
 fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>, close_once_listening: bool) {
-    let stderr = child.stderr.take().expect("standard error is piped");
     let log = log.clone();
+    let Some(stderr) = child.stderr.take() else {
+        log.change(|log| log.complete = true);
+        return;
+    };
     thread::spawn(move || {
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
@@ -306,6 +352,20 @@ fn wait_for_line(log: &Watched<Log>, text: &str) -> String {
     let lines = log.lines.join("\n");
     drop(log);
     line.unwrap_or_else(|| panic!("{text:?} was not logged, but:\n{lines}"))
+}
+
+/// A free port outside the range from which the system gives ports to those who ask for any, so
+/// that nobody else gets it meanwhile.
+fn free_addr() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 10_000) as u16;
+    loop {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + offset));
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
 }
 
 fn address(line: &str) -> Option<SocketAddr> {

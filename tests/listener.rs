@@ -1,0 +1,543 @@
+//! A listener that nothing stops: strangers that send anything, send nothing, or go away at any
+//! byte, on a host that is short of everything.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::TempDir;
+use support::client::Client;
+use support::postern::{Postern, binary};
+use support::tenant::Tenant;
+use support::usage::{raise_descriptor_limit, usage, wait_for_usage};
+
+const PUBLIC: &str = "/api/messages/public";
+const REQUEST: &str = "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const MIB: u64 = 1024 * 1024;
+
+/// Another host, as far as a listener on loopback can tell.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A server that is checked at the end: alive, serving, and with little more than it began with.
+struct Besieged {
+    postern: Postern,
+    before: support::usage::Usage,
+}
+
+impl Besieged {
+    fn start(settings: &[(&str, &str)]) -> Besieged {
+        Besieged::start_with(settings, &[])
+    }
+
+    fn start_with(settings: &[(&str, &str)], prefix: &[&str]) -> Besieged {
+        raise_descriptor_limit();
+        let tenant = Tenant::start();
+        let mut builder = Postern::builder(&tenant).prefix(prefix);
+        for (name, value) in settings {
+            builder = builder.env(name, *value);
+        }
+        let postern = builder.start();
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+        let before = usage(postern.pid());
+        Besieged { postern, before }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.postern.addr()
+    }
+
+    /// Memory, whenever looked at, may grow by this much at the most.
+    fn assert_memory_below(&self, bytes: u64) {
+        let memory = usage(self.postern.pid()).memory;
+        assert!(
+            memory < bytes,
+            "{memory} bytes, at first {}",
+            self.before.memory
+        );
+    }
+
+    /// The server is the same process as ever, serves, and has let go of every connection.
+    fn assert_unharmed(&self) {
+        assert_eq!(self.postern.get(PUBLIC, &[]).status, 200);
+        let before = self.before;
+        wait_for_usage(self.postern.pid(), |now| {
+            now.descriptors <= before.descriptors && now.memory < 16 * MIB
+        });
+        let panics: Vec<_> = self
+            .postern
+            .logs()
+            .into_iter()
+            .filter(|line| line.contains("panic"))
+            .collect();
+        assert!(panics.is_empty(), "{panics:?}");
+    }
+}
+
+#[test]
+fn declared_lengths_cost_nothing() {
+    let server = Besieged::start(&[]);
+    for (lines, status) in [
+        ("Content-Length: 100000000000000", 200),
+        ("Content-Length: 18446744073709551615", 200),
+        ("Content-Length: 18446744073709551616", 400),
+        ("Content-Length: -1", 400),
+        ("Content-Length: 1025\r\nContent-Length: 1025", 400),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked", 400),
+        ("Transfer-Encoding: chunked", 200),
+    ] {
+        let mut client = Client::connect(server.addr());
+        client.send(format!(
+            "GET {PUBLIC} HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n"
+        ));
+        let response = client.response();
+        assert_eq!(response.status, status, "{lines}");
+        assert_eq!(response.header("Connection"), Some("close"), "{lines}");
+        client.assert_closed();
+        server.assert_memory_below(16 * MIB);
+    }
+    server.assert_unharmed();
+}
+
+#[test]
+fn a_header_of_200_mb_and_100_000_headers_are_cut_off() {
+    let server = Besieged::start(&[]);
+    let huge = || vec![b'a'; MIB as usize];
+    let many = || "A: b\r\n".repeat(100_000 / 10).into_bytes();
+    let pieces: [(&dyn Fn() -> Vec<u8>, usize); 2] = [(&huge, 200), (&many, 10)];
+    for (piece, count) in pieces {
+        let mut client = Client::connect(server.addr());
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nB: ");
+        let piece = piece();
+        // The server has answered long before and throws the rest away, or has closed by now.
+        let sent = (0..count)
+            .take_while(|_| client.try_send(&piece).is_ok())
+            .count();
+        server.assert_memory_below(16 * MIB);
+        // A reset may have overtaken the answer on its way to a client that would not stop.
+        if let Ok(response) = client.try_response(false) {
+            assert_eq!(response.status, 431, "after {sent} pieces");
+        }
+    }
+    let at_once = "A: b\r\n".repeat(65);
+    let mut client = Client::connect(server.addr());
+    client.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{at_once}\r\n"));
+    assert_eq!(client.response().status, 431);
+    client.assert_closed();
+    server.assert_unharmed();
+}
+
+#[test]
+fn a_dripping_head_has_a_deadline_as_a_whole() {
+    let server = Besieged::start(&[("HEAD_TIMEOUT_SECONDS", "1")]);
+    let mut client = Client::connect(server.addr());
+    let mut reader = client.stream().try_clone().unwrap();
+    let answered = Arc::new(AtomicBool::new(false));
+    let drip = {
+        let answered = Arc::clone(&answered);
+        thread::spawn(move || {
+            let mut sent = 0;
+            while !answered.load(Ordering::Relaxed) && client.try_send("G").is_ok() {
+                sent += 1;
+                thread::sleep(Duration::from_millis(100));
+            }
+            sent
+        })
+    };
+    let mut start = [0; 12];
+    reader.read_exact(&mut start).unwrap();
+    answered.store(true, Ordering::Relaxed);
+    assert_eq!(&start, b"HTTP/1.1 408");
+    assert!(drip.join().unwrap() >= 2, "nothing was dripped");
+    server.assert_unharmed();
+}
+
+#[test]
+fn who_keeps_sending_after_the_last_answer_is_cut_off() {
+    let server = Besieged::start(&[]);
+    let mut client = Client::connect(server.addr());
+    client.send("a".repeat(20_000));
+    assert_eq!(client.response().status, 400);
+    let started = Instant::now();
+    while client.try_send([b'a'; 10_000]).is_ok() {
+        assert!(started.elapsed() < support::PATIENCE, "it is read for ever");
+    }
+    server.assert_unharmed();
+}
+
+#[test]
+fn who_never_reads_is_cut_off() {
+    let server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "1")]);
+    let mut client = Client::connect(server.addr());
+    let requests = REQUEST.repeat(100);
+    // Until the buffers of both sides are full and the server has given up.
+    while client.try_send(&requests).is_ok() {}
+    server.assert_memory_below(16 * MIB);
+    server.assert_unharmed();
+}
+
+/// How long a client from `source` waits for a connection and an answer: the median of five.
+fn service_time(source: IpAddr, addr: SocketAddr) -> Duration {
+    let mut times: Vec<_> = (0..5)
+        .map(|_| {
+            let started = Instant::now();
+            let mut client = Client::connect_from(source, addr);
+            assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[2]
+}
+
+#[test]
+fn idle_and_half_sent_connections_make_room_for_those_who_behave() {
+    let server = Besieged::start(&[]);
+    for sent in ["", "GET / HTTP/1.1\r\nHos"] {
+        let mut strangers: Vec<_> = (0..600).map(|_| Client::connect(server.addr())).collect();
+        for stranger in &mut strangers {
+            // One that has been evicted already may be told so.
+            let _ = stranger.try_send(sent);
+        }
+        for source in [ELSEWHERE, HERE] {
+            let time = service_time(source, server.addr());
+            assert!(
+                time < Duration::from_secs(1),
+                "from {source} it took {time:?}"
+            );
+        }
+        let now = usage(server.postern.pid());
+        assert!(now.threads <= 256 + 10 && now.memory < 16 * MIB, "{now:?}");
+    }
+    server.assert_unharmed();
+}
+
+#[test]
+fn the_longest_waiting_of_the_largest_group_goes_first() {
+    let server = Besieged::start(&[("MAX_CONNECTIONS", "4")]);
+    let connect = |source| {
+        let mut client = Client::connect_from(source, server.addr());
+        assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+        client
+    };
+    let mut elsewhere = connect(ELSEWHERE);
+    let mut here: Vec<_> = (0..3).map(|_| connect(HERE)).collect();
+    // The first one of the three was answered last.
+    assert_eq!(here[0].request("GET", PUBLIC, &[]).status, 200);
+    let mut newcomer = connect(ELSEWHERE);
+    here[1].assert_closed();
+    for client in [&mut elsewhere, &mut newcomer] {
+        assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+    }
+    assert_eq!(here[0].request("GET", PUBLIC, &[]).status, 200);
+    assert_eq!(here[2].request("GET", PUBLIC, &[]).status, 200);
+}
+
+#[test]
+fn a_hundred_thousand_pipelined_requests_are_all_answered() {
+    const COUNT: usize = 100_000;
+    let server = Besieged::start(&[("RUST_LOG", "warn")]);
+    let client = Client::connect(server.addr());
+    let mut writer = client.stream().try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let batch = REQUEST.repeat(100);
+        (0..COUNT / 100).for_each(|_| writer.write_all(batch.as_bytes()).unwrap());
+    });
+    let mut reader = client.stream();
+    let (mut answers, mut rest) = (0, Vec::new());
+    let mut chunk = vec![0; 256 * 1024];
+    let mark = b"HTTP/1.1 200 OK\r\n";
+    while answers < COUNT {
+        let read = reader.read(&mut chunk).unwrap();
+        assert!(read > 0, "closed after {answers} answers");
+        rest.extend_from_slice(&chunk[..read]);
+        answers += rest
+            .windows(mark.len())
+            .filter(|window| window == mark)
+            .count();
+        // Keep what may be the beginning of a mark.
+        rest.drain(..rest.len().saturating_sub(mark.len() - 1));
+    }
+    sender.join().unwrap();
+    assert_eq!(answers, COUNT);
+    server.assert_memory_below(16 * MIB);
+    drop(client);
+    server.assert_unharmed();
+}
+
+#[test]
+fn two_thousand_connections_reset_behind_their_request() {
+    let server = Besieged::start(&[("RUST_LOG", "warn")]);
+    for _ in 0..2_000 {
+        let mut client = Client::connect(server.addr());
+        client.send(REQUEST);
+        client.reset();
+    }
+    server.assert_unharmed();
+}
+
+#[test]
+fn a_reset_or_a_close_at_every_byte_of_a_request() {
+    let server = Besieged::start(&[("RUST_LOG", "warn")]);
+    for end in 0..=REQUEST.len() {
+        for reset in [true, false] {
+            let mut client = Client::connect(server.addr());
+            client.send(&REQUEST[..end]);
+            if reset {
+                client.reset();
+            }
+        }
+    }
+    server.assert_unharmed();
+}
+
+#[test]
+fn a_descriptor_limit_lowers_the_number_of_connections() {
+    let limited = ["sh", "-c", "ulimit -n 64; exec \"$0\""];
+    let server = Besieged::start_with(&[], &limited);
+    server
+        .postern
+        .wait_for_log("serving 48 connections at once");
+    let connections: Vec<_> = (0..200).map(|_| Client::connect(server.addr())).collect();
+    assert_eq!(server.postern.get(PUBLIC, &[]).status, 200);
+    assert!(usage(server.postern.pid()).descriptors <= 64);
+    drop(connections);
+    server.assert_unharmed();
+}
+
+/// The words that run a command as a user with no other processes, where this process may choose:
+/// root may have as many threads as it likes, whatever its limit.
+fn as_limited_user() -> &'static [&'static str] {
+    if rustix::process::getuid().is_root() {
+        &[
+            "setpriv",
+            "--reuid=54321",
+            "--regid=54321",
+            "--clear-groups",
+        ]
+    } else {
+        &["env"]
+    }
+}
+
+/// Sets the soft limit of the threads that a process, and its user, may have.
+fn limit_threads(pid: u32, limit: &str) {
+    let (command, words) = as_limited_user().split_first().unwrap();
+    let mut prlimit = Command::new(command);
+    prlimit
+        .args(words)
+        .args(["prlimit", "--pid", &pid.to_string()]);
+    let status = prlimit.arg(format!("--nproc={limit}:")).status().unwrap();
+    assert!(status.success(), "prlimit: {status}");
+}
+
+#[test]
+fn without_threads_to_spare_connections_take_turns() {
+    // The binary may be where only its builder can go.
+    let dir = TempDir::new();
+    let copy = dir.path().join("postern");
+    fs::copy(binary(), &copy).unwrap();
+    let run = format!("exec {}", copy.display());
+    let prefix = [as_limited_user(), &["sh", "-c", &run]].concat();
+    let server = Besieged::start_with(&[], &prefix);
+    let pid = server.postern.pid();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nproc).current;
+    limit_threads(pid, "1");
+    let at_first = usage(pid).threads;
+    // Each keeps its connection, and so its thread, when it has been answered.
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = Client::connect(server.addr());
+            assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+            client
+        })
+        .collect();
+    let threads = usage(pid).threads;
+    assert!(
+        threads <= at_first,
+        "{threads} threads, {at_first} when there could be no more"
+    );
+    drop(clients);
+    limit_threads(
+        pid,
+        &limit.map_or("unlimited".to_owned(), |limit| limit.to_string()),
+    );
+    let mut together: Vec<_> = (0..20).map(|_| Client::connect(server.addr())).collect();
+    for _ in 0..2 {
+        for client in &mut together {
+            assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+        }
+    }
+    drop(together);
+    server.assert_unharmed();
+}
+
+#[test]
+fn threads_end_when_they_have_nothing_to_do() {
+    let server = Besieged::start(&[]);
+    let mut clients: Vec<_> = (0..50).map(|_| Client::connect(server.addr())).collect();
+    for client in &mut clients {
+        assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+    }
+    assert!(usage(server.postern.pid()).threads >= 50);
+    drop(clients);
+    wait_for_usage(server.postern.pid(), |now| {
+        now.threads <= server.before.threads
+    });
+    server.assert_unharmed();
+}
+
+/// Clients that ask without pause until the server goes away. A request is owed an answer when it
+/// was on its way before the signal.
+struct Load {
+    signalled: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(addr: SocketAddr) -> Load {
+        let signalled = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicUsize::new(0));
+        let client = |keep_alive: bool| {
+            let (signalled, answered) = (Arc::clone(&signalled), Arc::clone(&answered));
+            thread::spawn(move || ask_until_refused(addr, keep_alive, &signalled, &answered))
+        };
+        let threads = [true, true, false, false].map(client).into();
+        Load {
+            signalled,
+            answered,
+            threads,
+        }
+    }
+}
+
+fn ask_until_refused(
+    addr: SocketAddr,
+    keep_alive: bool,
+    signalled: &AtomicBool,
+    answered: &AtomicUsize,
+) {
+    let is_over = || signalled.load(Ordering::SeqCst);
+    loop {
+        let mut client = match Client::try_connect(addr) {
+            Ok(client) => client,
+            Err(_) if is_over() => return,
+            Err(error) => panic!("refused before the signal: {error}"),
+        };
+        loop {
+            let sent = client.try_send(REQUEST);
+            let owed = !is_over();
+            match sent.and_then(|()| client.try_response(false)) {
+                Ok(response) => {
+                    assert_eq!(response.status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if !keep_alive || response.header("Connection") == Some("close") {
+                        break;
+                    }
+                }
+                Err(_) if !owed => return,
+                Err(error) => panic!("a request before the signal got no answer: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_drains_under_load_lose_nothing() {
+    let tenant = Tenant::start();
+    for _ in 0..20 {
+        let mut postern = Postern::builder(&tenant).start();
+        let load = Load::start(postern.addr());
+        while load.answered.load(Ordering::Relaxed) < 50 {
+            thread::yield_now();
+        }
+        load.signalled.store(true, Ordering::SeqCst);
+        postern.signal("TERM");
+        load.threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(postern.wait_exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
+    let mut server = Besieged::start(&[]);
+    let addr = server.addr();
+    let mut fresh = Client::connect(addr);
+    let mut silent = Client::connect(addr);
+    let mut idle = Client::connect(addr);
+    // Connections are accepted in order: with this answer all three are.
+    assert_eq!(idle.request("GET", PUBLIC, &[]).status, 200);
+    server.postern.signal("INT");
+    server.postern.wait_for_log("draining");
+    idle.assert_closed();
+    let response = fresh.request("GET", PUBLIC, &[]);
+    assert_eq!(
+        (response.status, response.header("Connection")),
+        (200, Some("close"))
+    );
+    assert!(
+        Client::try_connect(addr).is_err(),
+        "a new connection was accepted"
+    );
+    silent.assert_closed();
+    assert_eq!(server.postern.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_full_or_closed_standard_error_stops_nothing() {
+    let tenant = Tenant::start();
+    let full = || {
+        File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+            .into()
+    };
+    let closed = || std::io::pipe().map(|(_, writer)| writer).unwrap().into();
+    let kinds: [(&str, &dyn Fn() -> std::process::Stdio); 2] =
+        [("full", &full), ("closed", &closed)];
+    for level in ["error", "warn", "info", "debug", "trace"] {
+        for (kind, stderr) in kinds {
+            let mut postern = Postern::builder(&tenant)
+                .env("RUST_LOG", level)
+                .stderr(stderr())
+                .start();
+            let token = support::token::Token::user(&tenant).sign();
+            let authorization = support::client::bearer(&token);
+            let mut client = Client::connect(postern.addr());
+            for (path, status) in [(PUBLIC, 200), ("/nowhere", 404), (PUBLIC, 200)] {
+                assert_eq!(
+                    client.request("GET", path, &[]).status,
+                    status,
+                    "{kind} at {level}"
+                );
+            }
+            // The keys are on their way.
+            let deadline = Instant::now() + support::PATIENCE;
+            let protected = [("Authorization", authorization.as_str())];
+            while client
+                .request("GET", "/api/messages/protected", &protected)
+                .status
+                != 200
+            {
+                assert!(Instant::now() < deadline, "{kind} at {level}");
+                thread::sleep(Duration::from_millis(5));
+            }
+            client.send("nonsense\r\n");
+            assert_eq!(client.response().status, 400, "{kind} at {level}");
+            postern.signal("TERM");
+            assert_eq!(postern.wait_exit().code(), Some(0), "{kind} at {level}");
+        }
+    }
+}

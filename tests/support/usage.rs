@@ -1,0 +1,62 @@
+//! What a process uses, as `/proc` tells.
+
+use super::PATIENCE;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a process uses at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Memory of its own in bytes: what it has allocated and its stacks, not its program.
+    pub memory: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
+/// What the process with this id uses; panics when there is none.
+pub fn usage(pid: u32) -> Usage {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let field = |name: &str| -> u64 {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {path}"))
+    };
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("a child of ours")
+        .count();
+    Usage {
+        memory: field("RssAnon") * 1024,
+        threads: field("Threads"),
+        descriptors: descriptors as u64,
+    }
+}
+
+/// Waits until what a process uses is as wanted; panics with it when it stays otherwise.
+pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let usage = usage(pid);
+        if wanted(usage) {
+            return usage;
+        }
+        assert!(Instant::now() < deadline, "stays at {usage:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Lets this process have as many descriptors as it may.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
+}
