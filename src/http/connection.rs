@@ -26,8 +26,8 @@ use crate::logging::Escaped;
 /// How long what still comes in after the last answer is read and thrown away. Closing at once
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
 const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// Enough for nearly every head at once; a connection costs no more until it sends more.
-const INITIAL_BUFFER: usize = 4 * 1024;
+/// Enough for most heads at once; it grows for a connection that sends more.
+const INITIAL_BUFFER: usize = 2 * 1024;
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
@@ -51,6 +51,7 @@ pub trait Transport: Read + Write {
 }
 
 /// What the handler makes of a request.
+#[derive(Debug)]
 pub struct Reply {
     /// The answer.
     pub response: Response,
@@ -223,7 +224,7 @@ impl<T: Transport> ServedConnection<'_, T> {
             subject,
         } = self.ask_handler(&request);
         self.service.cors.apply(Some(&request), &mut response);
-        let status = response.status_code().0;
+        let status = response.status();
         let without_body = request.method == tiny_http::Method::Head;
         response::print(response, without_body, says, &mut self.wire);
         // Logged before it is written: who has the answer finds the line.

@@ -29,7 +29,7 @@ impl Cors {
         };
         // The configured text, not the client's: they are equal, and this one is known to be safe.
         response.add_header(header("Access-Control-Allow-Origin", origin));
-        if is_preflight(request) && response.status_code() == 200 {
+        if is_preflight(request) && response.status() == 200 {
             response.add_header(header("Access-Control-Allow-Methods", "GET"));
             response.add_header(header(
                 "Access-Control-Allow-Headers",

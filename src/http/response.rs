@@ -1,13 +1,46 @@
 //! Responses: JSON bodies, the headers every response bears, and the way onto the wire.
 
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::fmt;
+use std::io;
 
 use serde::Serialize;
 use tiny_http::{HTTPVersion, Header, StatusCode};
 
-/// A response whose body is in memory, so that its length is known and it is never chunked.
-pub type Response = tiny_http::Response<Cursor<Cow<'static, [u8]>>>;
+/// A response with its body in memory, so that its length is known and it is never chunked.
+///
+/// tiny_http prints the head; the body is put behind it. Printing both would cost the stack of
+/// every connection's thread the 8 KiB over which `io::copy` moves a body.
+pub struct Response {
+    head: tiny_http::Response<io::Empty>,
+    body: Cow<'static, [u8]>,
+}
+
+impl Response {
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.head.status_code().0
+    }
+
+    /// The same response with one more header line.
+    pub fn with_header(mut self, header: Header) -> Response {
+        self.add_header(header);
+        self
+    }
+
+    /// Adds a header line.
+    pub fn add_header(&mut self, header: Header) {
+        self.head.add_header(header);
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
 
 /// The headers of every response, as the API's clients have always got them.
 const FIXED_HEADERS: [(&str, &str); 10] = [
@@ -81,17 +114,15 @@ pub fn error_with(status: u16, body: &ErrorBody<'_>) -> Response {
 }
 
 fn with_fixed_headers(status: u16, body: Cow<'static, [u8]>, count: usize) -> Response {
-    let length = body.len();
     let headers = FIXED_HEADERS[..count]
         .iter()
-        .map(|(name, value)| header(name, value));
-    Response::new(
-        StatusCode(status),
-        headers.collect(),
-        Cursor::new(body),
-        Some(length),
-        None,
-    )
+        .map(|(name, value)| header(name, value))
+        .collect();
+    let length = Some(body.len());
+    Response {
+        head: tiny_http::Response::new(StatusCode(status), headers, io::empty(), length, None),
+        body,
+    }
 }
 
 /// What the `Connection` header of a response says.
@@ -119,13 +150,16 @@ impl Connection {
 pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
     wire.clear();
     // No request headers are passed: a `TE` among them would turn on chunked encoding.
-    response
-        .raw_print(&mut *wire, HTTPVersion(1, 1), &[], without_body, None)
-        .expect("reading from memory and writing to memory cannot fail");
+    let Response { head, body } = response;
+    head.raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
+        .expect("writing to memory cannot fail");
     // tiny_http drops a `Connection` header, so it is put in behind the status line.
     let line = connection.line();
     if let Some(end) = memchr::memchr(b'\n', wire) {
         wire.splice(end + 1..end + 1, line.iter().copied());
+    }
+    if !without_body {
+        wire.extend_from_slice(&body);
     }
 }
 
@@ -177,9 +211,7 @@ mod tests {
 
     #[test]
     fn bodies_name_only_what_they_know() {
-        let body = |response: Response| {
-            String::from_utf8(response.into_reader().into_inner().to_vec()).unwrap()
-        };
+        let body = |response: Response| String::from_utf8(response.body.into_owned()).unwrap();
         assert_eq!(body(error(404, "Not Found")), r#"{"message":"Not Found"}"#);
         let full = ErrorBody {
             message: "m",
