@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod contract;
 pub mod key;
 pub mod postern;
 pub mod tenant;
@@ -15,11 +16,22 @@ pub mod usage;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Duration;
-use std::{env, fs, process};
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
 
 /// How long anything is waited for before a test fails: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `holds`, asking again and again; panics when that takes longer than [`PATIENCE`].
+/// `what` says what is waited for.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// A new, empty folder, removed with all it holds on drop.
 #[derive(Debug)]

@@ -116,6 +116,13 @@ impl Postern {
         self.wait_for_log(FETCHED);
     }
 
+    /// Ends the server and returns all it has logged.
+    pub fn into_logs(mut self) -> Vec<String> {
+        self.signal("TERM");
+        self.wait_exit();
+        self.logs()
+    }
+
     /// Sends a signal: `TERM`, `INT`, `HUP`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
