@@ -1,0 +1,600 @@
+//! HTTP/1.1 on the wire: limits, deadlines, framing, and when a connection ends.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+use support::client::{Client, Response, exchange};
+use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY, assert_headers};
+use support::postern::{Builder, Postern};
+use support::tenant::Tenant;
+use support::{PATIENCE, wait_until};
+
+/// A request that would be answered with 200, were it read.
+const NEXT: &str = "GET /api/messages/public HTTP/1.1\r\nHost: next\r\n\r\n";
+
+/// Starts a server whose tenant is of no interest.
+fn start(settings: impl FnOnce(Builder) -> Builder) -> Postern {
+    // The server may outlive it: nobody here asks for keys.
+    let tenant = Tenant::start();
+    settings(Postern::builder(&tenant)).start()
+}
+
+/// Asserts that `bytes`, and a good request behind them, get this one answer and a close.
+#[track_caller]
+fn assert_last(postern: &Postern, bytes: &[u8], status: u16) {
+    let what = bytes[..bytes.len().min(200)].escape_ascii().to_string();
+    let mut client = Client::connect(postern.addr());
+    client.send([bytes, NEXT.as_bytes()].concat());
+    let response = client
+        .try_response(false)
+        .unwrap_or_else(|error| panic!("no response to {what}: {error}"));
+    assert_eq!(response.status, status, "{what}");
+    assert_eq!(response.header("Connection"), Some("close"), "{what}");
+    assert_headers(&response, &what);
+    client.assert_closed();
+}
+
+/// Asserts that `head` is answered with 200, and a good request behind it as well.
+#[track_caller]
+fn assert_kept(postern: &Postern, head: &str) {
+    let mut client = Client::connect(postern.addr());
+    client.send(format!("{head}{NEXT}"));
+    for part in [head, NEXT] {
+        let response = client
+            .try_response(false)
+            .unwrap_or_else(|error| panic!("no response to {part:.200}: {error}"));
+        assert_eq!(response.status, 200, "{part:.200}");
+        assert_eq!(response.header("Connection"), None, "{part:.200}");
+    }
+}
+
+/// A request with these header lines.
+fn with_lines(lines: &str) -> String {
+    format!("GET {PUBLIC} HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+}
+
+/// A request of exactly this many bytes.
+fn of_size(bytes: usize) -> String {
+    let padding = bytes - with_lines("P: \r\n").len();
+    with_lines(&format!("P: {}\r\n", "p".repeat(padding)))
+}
+
+/// A request whose target has exactly this many bytes.
+fn with_target_of(bytes: usize) -> String {
+    let padding = "q".repeat(bytes - PUBLIC.len() - 1);
+    format!("GET {PUBLIC}?{padding} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn heads_are_limited() {
+    let postern = start(|builder| builder);
+    // `Host` is one of them.
+    let with_headers = |count: usize| with_lines(&"A: b\r\n".repeat(count - 1));
+    assert_kept(&postern, &of_size(16 * 1024));
+    assert_kept(&postern, &with_headers(64));
+    assert_kept(&postern, &with_target_of(8 * 1024));
+    for (head, status) in [
+        (of_size(16 * 1024 + 1), 431),
+        (of_size(100 * 1024), 431),
+        (with_headers(65), 431),
+        (with_headers(1000), 431),
+        (with_target_of(8 * 1024 + 1), 414),
+        (with_target_of(100 * 1024), 414),
+        // Either is too much; what comes first is told.
+        (with_target_of(9 * 1024) + &of_size(16 * 1024), 414),
+    ] {
+        assert_last(&postern, head.as_bytes(), status);
+    }
+    // Those are not waited for that can only become worse.
+    for (begin, status) in [
+        (with_lines(&"A: b\r\n".repeat(4000)), 431),
+        (format!("GET /{}", "a".repeat(16 * 1024)), 414),
+        (format!("GET / HTTP/1.1\r\n{}", "a".repeat(17 * 1024)), 431),
+    ] {
+        let begin = begin.trim_end_matches("\r\n");
+        assert_eq!(exchange(postern.addr(), begin).status, status);
+    }
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let postern = start(|builder| builder);
+    let lines = [
+        // Content-Length, several or malformed.
+        "Content-Length: 0\r\nContent-Length: 0\r\n",
+        "Content-Length: 5\r\ncontent-length: 6\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: 5 5\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length: 5.0\r\n",
+        "Content-Length: 1e1\r\n",
+        "Content-Length: five\r\n",
+        "Content-Length: 18446744073709551616\r\n",
+        "Content-Length: 99999999999999999999999999\r\n",
+        // Content-Length with Transfer-Encoding.
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        // Transfer-Encoding other than a single `chunked`.
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding:\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: chunked,\r\n",
+        "Transfer-Encoding: ,chunked\r\n",
+        "Transfer-Encoding: chunked;a=b\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        // Bare CR, bare LF.
+        "A: b\rC: d\r\n",
+        "A: b\r\r\n",
+        "A: b\nC: d\r\n",
+        "A: b\n\r\n",
+        "\nA: b\r\n",
+        // obs-fold.
+        "A: b\r\n c\r\n",
+        "A: b\r\n\tc\r\n",
+        " A: b\r\n",
+        // Space before the colon.
+        "A : b\r\n",
+        "A\t: b\r\n",
+        "Content-Length : 5\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        // Names.
+        "A\r\n",
+        ": b\r\n",
+        "A B: c\r\n",
+        "A@: b\r\n",
+        "A\u{e9}: b\r\n",
+        // Control characters.
+        "A: \0\r\n",
+        "A: b\x01c\r\n",
+        "A: \x1b[31m\r\n",
+        "A: b\x7f\r\n",
+        "A\0: b\r\n",
+        "Transfer-Encoding: \x0bchunked\r\n",
+        "\x00: b\r\n",
+    ];
+    for lines in lines {
+        assert_last(&postern, with_lines(lines).as_bytes(), 400);
+    }
+    // HTTP/1.0 knows no Transfer-Encoding.
+    let old = format!("GET {PUBLIC} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_last(&postern, old.as_bytes(), 400);
+}
+
+#[test]
+fn request_lines_are_read_strictly() {
+    let postern = start(|builder| builder);
+    for (line, status) in [
+        (&b""[..], 400),
+        (b"GET", 400),
+        (b"GET ", 400),
+        (b"GET /api/messages/public", 400),
+        (b"GET /api/messages/public ", 400),
+        (b"GET  HTTP/1.1", 400),
+        (b" GET /api/messages/public HTTP/1.1", 400),
+        (b"GET  /api/messages/public HTTP/1.1", 400),
+        (b"GET /api/messages/public  HTTP/1.1", 400),
+        (b"GET /api/messages/public HTTP/1.1 ", 400),
+        (b"GET\t/api/messages/public HTTP/1.1", 400),
+        (b"GET /api/messages/public\tHTTP/1.1", 400),
+        (b"GET /api/messages/public a HTTP/1.1", 400),
+        (b"G(T /api/messages/public HTTP/1.1", 400),
+        (b"G\xc3\x89T /api/messages/public HTTP/1.1", 400),
+        (b"GET\0 /api/messages/public HTTP/1.1", 400),
+        (b"GET /api/messages/public\0 HTTP/1.1", 400),
+        (b"GET /api/messages/public?\x1b HTTP/1.1", 400),
+        (b"GET /api/messages/public?\x7f HTTP/1.1", 400),
+        (b"GET /api/messages/public?\xc3\xa9 HTTP/1.1", 400),
+        (b"GET /api/messages/public?\xff HTTP/1.1", 400),
+        (b"GET /api/messages/public?a\rb HTTP/1.1", 400),
+        (b"GET /api/messages/public?a\nb HTTP/1.1", 400),
+        (b"GET api/messages/public HTTP/1.1", 400),
+        (b"GET * HTTP/1.1", 400),
+        (b"GET ftp://a/api/messages/public HTTP/1.1", 400),
+        (b"GET http:///api/messages/public HTTP/1.1", 400),
+        (b"GET http://a b/api/messages/public HTTP/1.1", 400),
+        (b"GET http://a@b/api/messages/public HTTP/1.1", 400),
+        (b"GET /api/messages/public http/1.1", 400),
+        (b"GET /api/messages/public HTTP/1.1\n", 400),
+        (b"GET /api/messages/public HTTP/1.10", 400),
+        (b"GET /api/messages/public HTTP/11", 400),
+        (b"GET /api/messages/public HTTP/1", 400),
+        (b"GET /api/messages/public HTTPS/1.1", 400),
+        (b"GET /api/messages/public HTTP/a.b", 400),
+        (b"GET /api/messages/public HTTP/0.9", 505),
+        (b"GET /api/messages/public HTTP/1.2", 505),
+        (b"GET /api/messages/public HTTP/2.0", 505),
+        (b"GET /api/messages/public HTTP/3.0", 505),
+        (b"PRI * HTTP/2.0", 505),
+    ] {
+        let head = [line, b"\r\nHost: a\r\n\r\n"].concat();
+        assert_last(&postern, &head, status);
+    }
+    // Line ends without CR.
+    let bare = format!("GET {PUBLIC} HTTP/1.1\nHost: a\n\n");
+    assert_last(&postern, bare.as_bytes(), 400);
+}
+
+#[test]
+fn host_is_there_once_and_valid() {
+    let postern = start(|builder| builder);
+    let head = |hosts: &str| format!("GET {PUBLIC} HTTP/1.1\r\n{hosts}\r\n");
+    for hosts in [
+        "Host: localhost\r\n",
+        "Host: localhost:6060\r\n",
+        "host:a\r\n",
+        "HOST:  API.example.com \r\n",
+        "Host: 127.0.0.1\r\n",
+        "Host: [::1]\r\n",
+        "Host: [2001:db8::1]:443\r\n",
+        "Host: a_b-c~d\r\n",
+        "Host: a%20b\r\n",
+    ] {
+        assert_kept(&postern, &head(hosts));
+    }
+    for hosts in [
+        "",
+        "Hosts: a\r\n",
+        "Host: a\r\nHost: a\r\n",
+        "Host: a\r\nHost: b\r\n",
+        "Host:\r\n",
+        "Host:  \r\n",
+        "Host: a b\r\n",
+        "Host: a/b\r\n",
+        "Host: a?b\r\n",
+        "Host: http://a\r\n",
+        "Host: a@b\r\n",
+        "Host: a:b\r\n",
+        "Host: a:-1\r\n",
+        "Host: a:65536\r\n",
+        "Host: a:1:2\r\n",
+        "Host: :80\r\n",
+        "Host: ::1\r\n",
+        "Host: [::1\r\n",
+        "Host: [::1]a\r\n",
+        "Host: [a]\r\n",
+        "Host: []\r\n",
+        "Host: a%2\r\n",
+        "Host: a\\b\r\n",
+        "Host: \u{e9}\r\n",
+    ] {
+        assert_last(&postern, head(hosts).as_bytes(), 400);
+    }
+    // HTTP/1.0 may leave it out, and no more than that.
+    let old = |hosts: &str| format!("GET {PUBLIC} HTTP/1.0\r\n{hosts}\r\n");
+    assert_last(&postern, old("").as_bytes(), 200);
+    assert_last(&postern, old("Host: a\r\n").as_bytes(), 200);
+    assert_last(&postern, old("Host: a\r\nHost: a\r\n").as_bytes(), 400);
+    assert_last(&postern, old("Host: a b\r\n").as_bytes(), 400);
+}
+
+#[test]
+fn a_body_is_not_read_and_nothing_is_parsed_behind_it() {
+    let postern = start(|builder| builder);
+    assert_eq!(NEXT.len(), 49);
+    let request = |method: &str, lines: &str, body: &str| {
+        format!("{method} {PUBLIC} HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}")
+    };
+    for (method, lines, body, status) in [
+        ("GET", "Content-Length: 5\r\n", "12345", 200),
+        ("GET", "Content-Length: 005\r\n", "12345", 200),
+        ("POST", "Content-Length: 5\r\n", "12345", 405),
+        ("OPTIONS", "Content-Length: 5\r\n", "12345", 200),
+        // Its length is a request's, which must not be answered for that.
+        ("POST", "Content-Length: 49\r\n", NEXT, 405),
+        // Never sent, and not waited for.
+        ("GET", "Content-Length: 5\r\n", "", 200),
+        ("GET", "Content-Length: 100000000000000\r\n", "", 200),
+        ("GET", "Content-Length: 18446744073709551615\r\n", "", 200),
+        ("GET", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n", 200),
+        (
+            "GET",
+            "Transfer-Encoding: CHUNKED\r\n",
+            "5\r\n12345\r\n0\r\n\r\n",
+            200,
+        ),
+        (
+            "POST",
+            "Transfer-Encoding: chunked\r\n",
+            "ffffffffffffffff\r\n",
+            405,
+        ),
+        ("POST", "Transfer-Encoding: chunked\r\n", "no size", 405),
+        (
+            "POST",
+            "Content-Length: 5\r\nConnection: keep-alive\r\n",
+            "12345",
+            405,
+        ),
+        // The final answer at once, and no 100 before it.
+        (
+            "GET",
+            "Content-Length: 5\r\nExpect: 100-continue\r\n",
+            "",
+            200,
+        ),
+        (
+            "POST",
+            "Content-Length: 5\r\nExpect: 100-continue\r\n",
+            "",
+            405,
+        ),
+        (
+            "POST",
+            "Transfer-Encoding: chunked\r\nExpect: 100-Continue\r\n",
+            "",
+            405,
+        ),
+    ] {
+        let head = request(method, lines, body);
+        assert_last(&postern, head.as_bytes(), status);
+    }
+    // No body is no reason to close.
+    assert_kept(&postern, &with_lines("Content-Length: 0\r\n"));
+    assert_kept(&postern, &with_lines("Content-Length: 000\r\n"));
+    assert_kept(&postern, &with_lines("Expect: 100-continue\r\n"));
+}
+
+#[test]
+fn a_client_still_sending_its_body_gets_the_answer() {
+    let postern = start(|builder| builder);
+    let length = 4 * 1024 * 1024;
+    let mut client = Client::connect(postern.addr());
+    client.send(format!(
+        "POST {PUBLIC} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    client.send(vec![b'b'; length]);
+    assert_eq!(client.response().status, 405);
+    client.assert_closed();
+}
+
+#[test]
+fn what_comes_behind_the_last_answer_is_not_read_for_ever() {
+    let postern = start(|builder| builder);
+    let mut client = Client::connect(postern.addr());
+    let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
+    assert_eq!(response.status, 200);
+    client.assert_closed();
+    // The server has ended its side, and after a second it does not listen either.
+    let ended = Instant::now();
+    wait_until("the socket is closed", || client.try_send("more").is_err());
+    assert!(ended.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let postern = start(|builder| builder);
+    let mut client = Client::connect(postern.addr());
+    let requests = [
+        ("GET", PUBLIC, 200),
+        ("GET", "/unknown", 404),
+        ("HEAD", PUBLIC, 200),
+        ("OPTIONS", "*", 200),
+        ("POST", PUBLIC, 405),
+        ("GET", PROTECTED, 401),
+        ("HEAD", "/unknown", 404),
+        ("GET", PUBLIC, 200),
+    ];
+    let rounds = 20;
+    let all: String = requests
+        .map(|(method, path, _)| format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .concat();
+    client.send(all.repeat(rounds));
+    for (method, path, status) in requests.repeat(rounds) {
+        let response = client.try_response(method == "HEAD").unwrap();
+        assert_eq!(response.status, status, "{method} {path}");
+        assert_eq!(response.header("Connection"), None, "{method} {path}");
+        if (method, path) == ("GET", PUBLIC) {
+            assert_eq!(response.text(), PUBLIC_BODY);
+        }
+    }
+    // And nothing more than that.
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().status, 404);
+    client.assert_closed();
+}
+
+#[test]
+fn a_head_may_come_byte_by_byte() {
+    let postern = start(|builder| builder);
+    let mut client = Client::connect(postern.addr());
+    for _ in 0..3 {
+        for byte in NEXT.as_bytes() {
+            client.send([*byte]);
+        }
+        assert_eq!(client.response().text(), PUBLIC_BODY);
+    }
+}
+
+#[test]
+fn connections_are_kept_as_asked() {
+    let postern = start(|builder| builder);
+    for (version, lines, expected) in [
+        ("1.1", "", None),
+        ("1.1", "Connection: keep-alive\r\n", None),
+        ("1.1", "Connection: upgrade\r\nUpgrade: h2c\r\n", None),
+        ("1.1", "Connection: closed\r\n", None),
+        ("1.1", "Connection: close\r\n", Some("close")),
+        ("1.1", "connection:CLOSE\r\n", Some("close")),
+        ("1.1", "Connection: keep-alive, close\r\n", Some("close")),
+        ("1.1", "Connection: a,close ,b\r\n", Some("close")),
+        ("1.1", "Connection: close, keep-alive\r\n", Some("close")),
+        (
+            "1.1",
+            "Connection: keep-alive\r\nConnection: close\r\n",
+            Some("close"),
+        ),
+        ("1.0", "", Some("close")),
+        ("1.0", "Connection: close\r\n", Some("close")),
+        ("1.0", "Connection: keep-alive\r\n", Some("keep-alive")),
+        ("1.0", "Connection: Keep-Alive\r\n", Some("keep-alive")),
+        ("1.0", "Connection: a, keep-alive\r\n", Some("keep-alive")),
+        ("1.0", "Connection: keep-alive, close\r\n", Some("close")),
+        (
+            "1.0",
+            "Connection: keep-alive\r\nContent-Length: 1\r\n",
+            Some("close"),
+        ),
+    ] {
+        for (method, path) in [("GET", PUBLIC), ("HEAD", PUBLIC), ("GET", "/unknown")] {
+            let what = format!("{method} {path} HTTP/{version} {lines:?}");
+            let mut client = Client::connect(postern.addr());
+            client.send(format!(
+                "{method} {path} HTTP/{version}\r\nHost: a\r\n{lines}\r\n{NEXT}"
+            ));
+            let response = client.try_response(method == "HEAD").unwrap();
+            assert_eq!(response.header("Connection"), expected, "{what}");
+            if expected == Some("close") {
+                client.assert_closed();
+            } else {
+                assert_eq!(client.response().text(), PUBLIC_BODY, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_protocols_are_told_so_at_once() {
+    let postern = start(|builder| builder);
+    // A TLS client's first flight: record and handshake headers, TLS 1.2, random, cipher suites.
+    let mut tls_hello = vec![
+        0x16, 0x03, 0x01, 0x00, 0x7c, 0x01, 0x00, 0x00, 0x78, 0x03, 0x03,
+    ];
+    tls_hello.extend((0..118).map(|byte| byte * 2));
+    for (bytes, status) in [
+        (&tls_hello[..], 400),
+        // What of it comes first.
+        (&tls_hello[..1], 400),
+        // HTTP/0.9.
+        (b"GET /api/messages/public\r\n", 400),
+        (b"GET /\r\n", 400),
+        // HTTP/2 with prior knowledge: the preface and an empty SETTINGS frame.
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 505),
+        (b"PRI * HTTP/2.0\r\n", 505),
+        // SSH, a proxy's header, SMTP.
+        (b"SSH-2.0-OpenSSH_9.6\r\n", 400),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", 400),
+        (b"EHLO example.com\r\n", 400),
+        (b"\n", 400),
+        (b"\0", 400),
+    ] {
+        let mut client = Client::connect(postern.addr());
+        client.send(bytes);
+        let response = client.response();
+        let what = bytes.escape_ascii().to_string();
+        assert_eq!(response.status, status, "{what}");
+        assert_headers(&response, &what);
+        client.assert_closed();
+    }
+    assert_eq!(exchange(postern.addr(), NEXT).status, 200);
+}
+
+/// Sends a byte of a never-ending head every now and then until the answer comes.
+fn drip(client: &mut Client, pace: Duration) -> Response {
+    client.stream().set_read_timeout(Some(pace)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client.try_response(false) {
+            Ok(response) => return response,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            Err(error) => panic!("no answer: {error}"),
+        }
+        assert!(Instant::now() < deadline, "a head without end");
+        // Fails once the server has closed; then the answer is there to be read.
+        let _ = client.try_send("a");
+    }
+}
+
+#[test]
+fn a_head_has_a_deadline_however_slowly_it_comes() {
+    let postern = start(|builder| builder.env("HEAD_TIMEOUT_SECONDS", "1"));
+    for begin in ["G", "GET /", "GET / HTTP/1.1\r\nHost: a\r\nA: "] {
+        let mut client = Client::connect(postern.addr());
+        let started = Instant::now();
+        client.send(begin);
+        let response = drip(&mut client, Duration::from_millis(50));
+        let took = started.elapsed();
+        assert_eq!(response.status, 408, "{begin}");
+        assert_eq!(response.header("Connection"), Some("close"), "{begin}");
+        assert_headers(&response, begin);
+        assert!(took >= Duration::from_secs(1), "{begin}: {took:?}");
+        assert!(took < Duration::from_secs(10), "{begin}: {took:?}");
+    }
+}
+
+#[test]
+fn each_head_of_a_connection_has_its_own_deadline() {
+    let postern = start(|builder| builder.env("HEAD_TIMEOUT_SECONDS", "1"));
+    let mut client = Client::connect(postern.addr());
+    let pause = Duration::from_millis(700);
+    client.stream().set_read_timeout(Some(pause)).unwrap();
+    let silence = |client: &mut Client| {
+        let error = client.try_response(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    };
+    // Longer than the deadline in all, before the first byte and between requests: that is idle.
+    silence(&mut client);
+    silence(&mut client);
+    for _ in 0..2 {
+        silence(&mut client);
+        client.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send(NEXT);
+        assert_eq!(client.response().status, 200);
+        client.stream().set_read_timeout(Some(pause)).unwrap();
+    }
+    // A pipelined head that is not whole has its deadline too.
+    client.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send(format!("{NEXT}GET /"));
+    assert_eq!(client.response().status, 200);
+    assert_eq!(client.response().status, 408);
+    client.assert_closed();
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_silence() {
+    let postern = start(|builder| {
+        builder
+            .env("IDLE_TIMEOUT_SECONDS", "2")
+            .env("HEAD_TIMEOUT_SECONDS", "3")
+    });
+    let mut new = Client::connect(postern.addr());
+    let mut used = Client::connect(postern.addr());
+    assert_eq!(used.request("GET", PUBLIC, &[]).status, 200);
+    let mut begun = Client::connect(postern.addr());
+    begun.send("GET /");
+    let started = Instant::now();
+    new.assert_closed();
+    used.assert_closed();
+    assert!(started.elapsed() < Duration::from_secs(10));
+    // Not idle: the head's deadline counts, not the idle one.
+    assert_eq!(begun.response().status, 408);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped() {
+    let postern = start(|builder| builder.env("WRITE_TIMEOUT_SECONDS", "1"));
+    let mut client = Client::connect(postern.addr());
+    let batch = NEXT.repeat(1000);
+    let deadline = Instant::now() + PATIENCE;
+    // Answers fill both sockets' buffers, then requests do, then sending blocks.
+    let error = loop {
+        assert!(Instant::now() < deadline, "never dropped");
+        let started = Instant::now();
+        if let Err(error) = client.try_send(&batch) {
+            assert!(started.elapsed() < Duration::from_secs(9), "{error}");
+            break error;
+        }
+    };
+    let gone = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+    assert!(gone.contains(&error.kind()), "{error}");
+    assert_eq!(exchange(postern.addr(), NEXT).status, 200);
+}
