@@ -30,6 +30,8 @@ pub enum FetchError {
     Resolve(String),
     /// No connection.
     Connect(String),
+    /// A connection that ended before the answer did.
+    Broken(String),
     /// A connection, but no TLS session that can be trusted.
     Tls(String),
     /// Not finished within the time for a fetch.
@@ -149,6 +151,10 @@ fn from_io(error: &io::Error) -> FetchError {
     }
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => FetchError::Timeout(text),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => FetchError::Broken(text),
         _ => FetchError::Connect(text),
     }
 }
@@ -168,6 +174,7 @@ impl fmt::Display for FetchError {
                     "connecting failed: {text} (behind a proxy, set HTTPS_PROXY)"
                 )
             }
+            FetchError::Broken(text) => write!(f, "the connection broke off: {text}"),
             FetchError::Tls(text) => write!(f, "TLS failed: {text}{}", tls_hint(text)),
             FetchError::Timeout(phase) => {
                 write!(
