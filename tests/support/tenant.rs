@@ -320,7 +320,13 @@ impl Shared {
         }
         socket.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
-            self.answer_one(&mut socket)?;
+            match self.answer_one(&mut socket) {
+                // What servers say to a client that speaks TLS to them.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    socket.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")?;
+                }
+                answered => answered?,
+            }
             return finish(socket);
         };
         let session = ServerConnection::new(tls.clone()).map_err(io::Error::other)?;
@@ -454,9 +460,10 @@ fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 /// A server configuration with a certificate of this kind, made now, and the PEM of the CA that
 /// clients shall trust.
 fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
-    let (issuer, mut ca) = authority();
+    let (issuer, mut ca) = authority("postern stand-in CA");
     if certificate == Certificate::UnknownCa {
-        ca = authority().1;
+        // Of another name: with the same one it would pass for the issuer, with a wrong key.
+        ca = authority("another CA").1;
     }
     let name = match certificate {
         Certificate::WrongName => "tenant.example.com",
@@ -481,12 +488,10 @@ fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
     (Arc::new(config), ca)
 }
 
-/// A certificate authority and its PEM.
-fn authority() -> (Issuer<'static, KeyPair>, String) {
+/// A certificate authority of this name and its PEM.
+fn authority(name: &str) -> (Issuer<'static, KeyPair>, String) {
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "postern stand-in CA");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate().expect("ring makes P-256 keys");
