@@ -480,8 +480,9 @@ fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
     assert_eq!(idle.request("GET", PUBLIC, &[]).status, 200);
     server.postern.signal("INT");
     server.postern.wait_for_log("draining");
-    idle.assert_closed();
+    // At once: the server allows 2 s, and this machine may be slow.
     let response = fresh.request("GET", PUBLIC, &[]);
+    idle.assert_closed();
     assert_eq!(
         (response.status, response.header("Connection")),
         (200, Some("close"))
