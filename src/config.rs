@@ -19,7 +19,7 @@ use std::{
     io::{self, Read},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use ureq::tls::Certificate;
@@ -45,6 +45,10 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Time to write a response.
     pub write_timeout: Duration,
+    /// Where the last good key set is kept; none: in memory only.
+    pub state_directory: Option<PathBuf>,
+    /// How long past its freshness the last good key set serves.
+    pub jwks_max_stale: Duration,
     /// Least time between two fetches of the key set that tokens ask for.
     pub jwks_cooldown: Duration,
     /// Clock difference tolerated in `exp` and `nbf`.
@@ -151,10 +155,12 @@ pub const VARIABLES: &[Variable] = &[
     PORT,
     HOST,
     SSL_CERT_FILE,
+    STATE_DIRECTORY,
     MAX_CONNECTIONS,
     HEAD_TIMEOUT_SECONDS,
     IDLE_TIMEOUT_SECONDS,
     WRITE_TIMEOUT_SECONDS,
+    JWKS_MAX_STALE_SECONDS,
     JWKS_COOLDOWN_SECONDS,
     CLOCK_LEEWAY_SECONDS,
     RUST_LOG,
@@ -186,6 +192,11 @@ const SSL_CERT_FILE: Variable = Variable::new(
     "none",
     "PEM file of roots trusted besides Mozilla's",
 );
+const STATE_DIRECTORY: Variable = Variable::new(
+    "STATE_DIRECTORY",
+    "none",
+    "folder that keeps the last good keys over a restart",
+);
 const MAX_CONNECTIONS: Variable = Variable::new(
     "MAX_CONNECTIONS",
     "256",
@@ -203,6 +214,11 @@ const IDLE_TIMEOUT_SECONDS: Variable = Variable::new(
 );
 const WRITE_TIMEOUT_SECONDS: Variable =
     Variable::new("WRITE_TIMEOUT_SECONDS", "10", "time to write a response");
+const JWKS_MAX_STALE_SECONDS: Variable = Variable::new(
+    "JWKS_MAX_STALE_SECONDS",
+    "86400",
+    "how long the last good keys serve when no newer can be had",
+);
 const JWKS_COOLDOWN_SECONDS: Variable = Variable::new(
     "JWKS_COOLDOWN_SECONDS",
     "30",
@@ -218,6 +234,8 @@ const RUST_LOG: Variable = Variable::new("RUST_LOG", "info", "error, warn, info,
 const TIMEOUT_RANGE: RangeInclusive<u64> = 1..=3600;
 /// A thread each: more than this is a mistake, and another kind of server.
 const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=10_000;
+/// Up to a year: keys that nobody has confirmed for longer are nobody's keys.
+const MAX_STALE_RANGE: RangeInclusive<u64> = 0..=365 * 24 * 3600;
 const LEEWAY_RANGE: RangeInclusive<u64> = 0..=300;
 
 const DOTENV: &str = ".env";
@@ -237,10 +255,12 @@ struct RawSettings {
     port: Option<String>,
     host: Option<String>,
     ssl_cert_file: Option<String>,
+    state_directory: Option<String>,
     max_connections: Option<String>,
     head_timeout_seconds: Option<String>,
     idle_timeout_seconds: Option<String>,
     write_timeout_seconds: Option<String>,
+    jwks_max_stale_seconds: Option<String>,
     jwks_cooldown_seconds: Option<String>,
     clock_leeway_seconds: Option<String>,
     rust_log: Option<String>,
@@ -265,10 +285,17 @@ impl RawSettings {
         let port = report.defaulted(PORT, self.port, port);
         let host = report.defaulted(HOST, self.host, host);
         let extra_roots = report.optional(SSL_CERT_FILE, self.ssl_cert_file, extra_roots);
+        let state_directory =
+            report.optional(STATE_DIRECTORY, self.state_directory, state_directory);
         let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, connections);
         let head_timeout = report.timeout(HEAD_TIMEOUT_SECONDS, self.head_timeout_seconds);
         let idle_timeout = report.timeout(IDLE_TIMEOUT_SECONDS, self.idle_timeout_seconds);
         let write_timeout = report.timeout(WRITE_TIMEOUT_SECONDS, self.write_timeout_seconds);
+        let jwks_max_stale = report.defaulted(
+            JWKS_MAX_STALE_SECONDS,
+            self.jwks_max_stale_seconds,
+            |value| seconds(value, &MAX_STALE_RANGE),
+        );
         let jwks_cooldown = report.timeout(JWKS_COOLDOWN_SECONDS, self.jwks_cooldown_seconds);
         let clock_leeway =
             report.defaulted(CLOCK_LEEWAY_SECONDS, self.clock_leeway_seconds, |value| {
@@ -283,10 +310,12 @@ impl RawSettings {
                 origins: origins?,
                 listen: SocketAddr::new(host?, port?),
                 extra_roots: extra_roots?,
+                state_directory: state_directory?,
                 max_connections: max_connections?,
                 head_timeout: head_timeout?,
                 idle_timeout: idle_timeout?,
                 write_timeout: write_timeout?,
+                jwks_max_stale: jwks_max_stale?,
                 jwks_cooldown: jwks_cooldown?,
                 clock_leeway: clock_leeway?,
                 log_level: log_level?,
@@ -706,6 +735,16 @@ fn read_file(file: io::Result<File>) -> Result<Vec<u8>, String> {
         return Err("is larger than 1 MiB".to_owned());
     }
     Ok(bytes)
+}
+
+/// systemd sets it, with a colon between several: the first is ours. Whether it can be written to
+/// is found out when there are keys to write, and then is no reason to stop.
+fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
+    let folder = Path::new(value.split(':').next().unwrap_or_default());
+    match folder.is_absolute() {
+        true => Ok(Some(folder.to_owned())),
+        false => Err("write an absolute path, such as /var/lib/postern".to_owned()),
+    }
 }
 
 fn connections(value: &str) -> Result<usize, String> {

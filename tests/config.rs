@@ -533,15 +533,17 @@ fn help_and_version_go_to_standard_output() {
             ("PORT", "6060"),
             ("HOST", "127.0.0.1"),
             ("SSL_CERT_FILE", "none"),
+            ("STATE_DIRECTORY", "none"),
             ("MAX_CONNECTIONS", "256"),
             ("HEAD_TIMEOUT_SECONDS", "10"),
             ("IDLE_TIMEOUT_SECONDS", "30"),
             ("WRITE_TIMEOUT_SECONDS", "10"),
+            ("JWKS_MAX_STALE_SECONDS", "86400"),
             ("JWKS_COOLDOWN_SECONDS", "30"),
             ("CLOCK_LEEWAY_SECONDS", "5"),
             ("RUST_LOG", "info"),
         ] {
-            let row = format!("  {name:21}  {default:9}  ");
+            let row = format!("  {name:22}  {default:9}  ");
             assert!(ended.stdout.contains(&row), "{row:?} in {}", ended.stdout);
         }
         let widest = ended.stdout.lines().map(|line| line.chars().count()).max();
