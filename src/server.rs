@@ -6,13 +6,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::api::Api;
+use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
+use crate::auth::jwks::Settings;
 use crate::auth::{Authenticator, Jwks, Verifier};
 use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
@@ -93,7 +96,16 @@ impl Server {
         let listener = Listener::bind(config.listen, config.max_connections).map_err(bind_error)?;
         let (local_addr, drain) = (listener.local_addr(), listener.drain());
         let fetcher = Fetcher::new(&config.domain, config.extra_roots.clone());
-        let jwks = Jwks::start(fetcher, config.jwks_cooldown).map_err(StartError::Thread)?;
+        let settings = Settings {
+            max_stale: config.jwks_max_stale,
+            cooldown: config.jwks_cooldown,
+            // The others stay free for requests that need not wait.
+            max_waiting: (listener.capacity() / 4).max(1),
+            clock_floor: build_date(),
+        };
+        let disk = config.state_directory.clone();
+        let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));
+        let jwks = Jwks::start(fetcher, disk, settings).map_err(StartError::Thread)?;
         let verifier = Verifier::new(
             config.issuer(),
             config.audience.clone(),
@@ -186,6 +198,12 @@ impl fmt::Display for Crashed {
 }
 
 impl Error for Crashed {}
+
+/// The date of this program's source, set by the build script: no clock is right that says less.
+fn build_date() -> SystemTime {
+    let seconds = env!("POSTERN_SOURCE_DATE").parse().unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
 
 /// Ends the wait for signals when dropped, with or without a panic.
 struct EndsWait(Arc<OnceLock<Handle>>);

@@ -1,6 +1,8 @@
 //! The three messages, and what is said to those who may not read them (RFC 6750 §3).
 
-use crate::auth::{AuthError, Authenticator, BearerError, Claims};
+use std::time::Duration;
+
+use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
 use crate::http::response::{self, ErrorBody, Response};
 use crate::http::{Reply, Request};
 
@@ -74,19 +76,23 @@ fn refuse(auth_error: &AuthError) -> Response {
             &refused.to_string(),
             refused.summary(),
         ),
-        AuthError::Unavailable(unavailable) => {
-            let description =
-                "The signing keys of the identity provider are not available at the moment.";
-            let seconds = unavailable.retry_after.as_secs_f64().ceil().to_string();
-            error(
-                503,
-                "Unable to verify credentials",
-                "signing_key_unavailable",
-                description,
-            )
-            .with_header(response::header("Retry-After", &seconds))
-        }
+        AuthError::Unavailable(Unavailable::Keys { retry_after }) => unavailable(
+            "signing_key_unavailable",
+            "The signing keys of the identity provider are not available at the moment.",
+            *retry_after,
+        ),
+        AuthError::Unavailable(Unavailable::Clock { retry_after }) => unavailable(
+            "clock_unset",
+            "The clock of this server has not been set yet, so that no access token can be checked.",
+            *retry_after,
+        ),
     }
+}
+
+fn unavailable(code: &str, description: &str, retry_after: Duration) -> Response {
+    let seconds = retry_after.as_secs_f64().ceil().to_string();
+    error(503, "Unable to verify credentials", code, description)
+        .with_header(response::header("Retry-After", &seconds))
 }
 
 /// An error that says in `WWW-Authenticate` what it is. `summary` goes into that header, and so

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Error};
+use ureq::{Agent, Body, Error};
 
 use super::key_set::{KeySet, KeySetError};
 
@@ -21,6 +22,52 @@ const MAX_BYTES: u64 = 512 * 1024;
 pub struct Fetcher {
     url: String,
     extra_roots: Vec<Certificate<'static>>,
+}
+
+/// What a fetch brings.
+pub type Answer = Result<Fetched, Refused>;
+
+/// The tenant's word on its keys.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The keys; `None` when they are those of the `ETag` that was sent.
+    pub new: Option<NewKeys>,
+    /// The tenant's clock.
+    pub date: Option<SystemTime>,
+    /// How long the keys stay fresh (RFC 9111 §5.2.2.1).
+    pub max_age: Option<Duration>,
+}
+
+/// A key set as it came.
+#[derive(Debug)]
+pub struct NewKeys {
+    /// The usable keys.
+    pub keys: KeySet,
+    /// The JWK Set they were read from.
+    pub text: Vec<u8>,
+    /// The name the tenant gave this version of it.
+    pub etag: Option<String>,
+}
+
+/// A fetch that brought no keys.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: FetchError,
+    /// The tenant's clock, when it answered at all.
+    pub date: Option<SystemTime>,
+    /// When the tenant asks to be asked again (RFC 9110 §10.2.3).
+    pub retry_after: Option<Duration>,
+}
+
+impl From<FetchError> for Refused {
+    fn from(error: FetchError) -> Refused {
+        Refused {
+            error,
+            date: None,
+            retry_after: None,
+        }
+    }
 }
 
 /// Why there is no key set. Its `Display` names the layer that failed, and what may mend it.
@@ -63,30 +110,39 @@ impl Fetcher {
         &self.url
     }
 
-    /// Fetches and reads the key set. Takes 5 s at most.
+    /// Fetches and reads the key set, unless the tenant says that it still is the one it gave
+    /// `etag` with (RFC 9110 §13.1.2). Takes 5 s at most.
     ///
     /// # Errors
-    /// [`FetchError`].
-    pub fn fetch(&self) -> Result<KeySet, FetchError> {
+    /// [`Refused`].
+    pub fn fetch(&self, etag: Option<&str>) -> Answer {
         // ureq starts a thread to bound name resolution, and panics when there is none to be had.
-        catch_unwind(AssertUnwindSafe(|| self.fetch_now())).unwrap_or(Err(FetchError::Panicked))
+        let fetched = catch_unwind(AssertUnwindSafe(|| self.fetch_now(etag)));
+        fetched.unwrap_or_else(|_| Err(FetchError::Panicked.into()))
     }
 
-    fn fetch_now(&self) -> Result<KeySet, FetchError> {
-        let mut answer = self
-            .agent()
-            .get(&self.url)
-            .call()
-            .map_err(FetchError::from)?;
-        if answer.status() != 200 {
-            return Err(FetchError::Status(answer.status().as_u16()));
+    fn fetch_now(&self, etag: Option<&str>) -> Answer {
+        let mut request = self.agent().get(&self.url);
+        if let Some(etag) = etag {
+            request = request.header("If-None-Match", etag);
         }
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(MAX_BYTES)
-            .read_to_vec()?;
-        KeySet::parse(&body).map_err(FetchError::KeySet)
+        let mut answer = request.call().map_err(FetchError::from)?;
+        let date = date(&answer);
+        let new = match read(&mut answer, etag.is_some()) {
+            Ok(new) => new,
+            Err(error) => {
+                return Err(Refused {
+                    error,
+                    date,
+                    retry_after: retry_after(&answer, date),
+                });
+            }
+        };
+        Ok(Fetched {
+            new,
+            date,
+            max_age: max_age(&answer),
+        })
     }
 
     /// Made anew for each fetch: a fetch is rare, and the roots parsed into it are the largest
@@ -113,6 +169,56 @@ impl Fetcher {
             .build()
             .new_agent()
     }
+}
+
+/// The keys in an answer; `None` when it says that they have not changed, and may say so.
+fn read(
+    answer: &mut Response<Body>,
+    may_be_unchanged: bool,
+) -> Result<Option<NewKeys>, FetchError> {
+    match answer.status().as_u16() {
+        200 => {}
+        304 if may_be_unchanged => return Ok(None),
+        status => return Err(FetchError::Status(status)),
+    }
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_BYTES)
+        .read_to_vec()?;
+    let keys = KeySet::parse(&text).map_err(FetchError::KeySet)?;
+    let etag = header(answer, "etag").map(str::to_owned);
+    Ok(Some(NewKeys { keys, text, etag }))
+}
+
+fn header<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
+fn date(answer: &Response<Body>) -> Option<SystemTime> {
+    httpdate::parse_http_date(header(answer, "date")?).ok()
+}
+
+fn max_age(answer: &Response<Body>) -> Option<Duration> {
+    let mut directives = header(answer, "cache-control")?.split(',').map(str::trim);
+    let seconds = directives.find_map(|directive| {
+        let (name, value) = directive.split_once('=')?;
+        name.eq_ignore_ascii_case("max-age")
+            .then(|| value.trim_matches('"'))
+    })?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// In seconds, or until a time on the tenant's clock.
+fn retry_after(answer: &Response<Body>, date: Option<SystemTime>) -> Option<Duration> {
+    let value = header(answer, "retry-after")?;
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    httpdate::parse_http_date(value)
+        .ok()?
+        .duration_since(date?)
+        .ok()
 }
 
 impl From<Error> for FetchError {

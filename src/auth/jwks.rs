@@ -1,24 +1,112 @@
-//! The tenant's current key set: behind a mutex, fetched in the background.
+//! The tenant's current key set: kept behind a mutex, fetched by one thread, never by a request.
 //!
-//! One thread does all fetching. Requests read the set, and may ask for a newer one when a token
-//! names a key that the set lacks; they never fetch, and never hold the mutex while waiting.
+//! ```text
+//!                          +---------+
+//!    disk copy, if any --> |  FETCH  | <----------------------------------------------+
+//!                          +---------+                                                |
+//!              good set or 304 |  | anything else                                     |
+//!                   +----------+  +-------------+                                     |
+//!                   v                           v                                     |
+//!              +---------+                 +---------+                                |
+//!              |  FRESH  |                 |  RETRY  |                                |
+//!              +---------+                 +---------+                                |
+//!    80 % of max-age   | a token asks,   1 s .. 5 min,   | a token asks,              |
+//!    (+-10 %) is over  | or the          doubling, or as | or the                     |
+//!                      | operator        Retry-After says| operator                   |
+//!                      +--------------------------------+--------------------------->-+
+//! ```
+//!
+//! A failure changes nothing about the keys in hand. They serve
+//!
+//! - while *fresh*: within the `max-age` the tenant gave them (5 min to 24 h, else 10 min);
+//! - then while *stale*: for `JWKS_MAX_STALE_SECONDS` more;
+//! - then no longer: requests get 503 until a fetch succeeds.
+//!
+//! A token asks for a fetch when its key is not in the set, or when there is no set to serve, and
+//! only if nothing but its signature is left to check. Two fetches that tokens asked for are at
+//! least `JWKS_COOLDOWN_SECONDS` apart. Whoever asked waits a little for the outcome.
+//!
+//! The *clock floor* is the newest time the tenant is known to have had: the `Date` of its latest
+//! answer, else the one in the disk copy, else the date of this program. A host whose clock is
+//! more than a day behind it has not been told the time yet, and lets nobody in until it has.
+//!
+//! Intervals are measured with [`Instant`], which no clock change touches; [`SystemTime`] is used
+//! where another clock's time is compared with this one's.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use log::{info, warn};
+use log::{error, info, warn};
 
-use super::fetch::Fetcher;
+use super::disk::{DiskCopy, Stored};
+use super::fetch::{Answer, Fetched, Fetcher, Refused};
 use super::key_set::KeySet;
 
-/// The longest a request waits for a fetch it asked for.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
+const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
+pub(super) const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_FRESH: Duration = Duration::from_secs(10 * 60);
+/// The bounds of the pause after a failed fetch.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// How long a request waits for a fetch: for the very first one, and for any other.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_secs(1);
 /// How long a successful fetch proves that the tenant lacks a key.
 const PROOF_TIME: Duration = Duration::from_secs(30);
-/// The pauses after failed fetches: the first, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How far behind the floor a clock may be and still be believed.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+/// What clients are told while the clock is not set, and how often the log is.
+const CLOCK_RETRY: Duration = Duration::from_secs(30);
+const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How the key set is kept up to date.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long past its freshness the last good set serves.
+    pub max_stale: Duration,
+    /// The least time between two fetches that tokens ask for.
+    pub cooldown: Duration,
+    /// The most requests that wait for a fetch at one time.
+    pub max_waiting: usize,
+    /// The clock floor until the tenant, or the disk copy, says more.
+    pub clock_floor: SystemTime,
+}
+
+/// Nobody can be let in at the moment, through no fault of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There are no keys to verify with.
+    Keys {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The system clock has not been set.
+    Clock {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// Now, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    instant: Instant,
+    /// What this host's clock says.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Moment {
+        Moment {
+            instant: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+}
 
 /// The current key set, shared by all requests.
 #[derive(Debug, Clone)]
@@ -26,63 +114,39 @@ pub struct Jwks {
     shared: Arc<Shared>,
 }
 
-/// There are no keys to verify with, through no fault of the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unavailable {
-    /// When to try again: the `Retry-After` of the answer.
-    pub retry_after: Duration,
-}
-
 #[derive(Debug)]
 struct Shared {
+    settings: Settings,
     state: Mutex<State>,
-    /// Signalled when a fetch is asked for, and when one has ended.
+    /// Signalled when a fetch is wanted, and when one has ended.
     changed: Condvar,
-    /// The least time between two fetches that tokens ask for.
-    cooldown: Duration,
-}
-
-#[derive(Debug)]
-struct State {
-    keys: Option<Arc<KeySet>>,
-    /// Fetches that have ended.
-    fetches: u64,
-    /// Whether one is under way.
-    fetching: bool,
-    /// Whether a token has asked for one.
-    asked: bool,
-    /// When a token last asked for one that was granted.
-    last_asked: Option<Instant>,
-    /// When the latest fetch ended well; `None` when it failed, or there was none.
-    proven: Option<Instant>,
-    /// When the refresher tries by itself.
-    next_try: Option<Instant>,
 }
 
 impl Jwks {
-    /// Starts the refresher, which fetches at once. `cooldown` is the least time between two
-    /// fetches that tokens ask for.
+    /// Takes the keys from `disk`, if it has usable ones, and starts the refresher, which fetches
+    /// at once.
     ///
     /// # Errors
     /// When its thread cannot be started.
-    pub fn start(fetcher: Fetcher, cooldown: Duration) -> io::Result<Jwks> {
+    pub fn start(
+        fetcher: Fetcher,
+        mut disk: Option<DiskCopy>,
+        settings: Settings,
+    ) -> io::Result<Jwks> {
+        let now = Moment::now();
+        let mut state = State::new(now, &settings);
+        if let Some((keys, stored)) = disk.as_mut().and_then(DiskCopy::load) {
+            state.take_stored(keys, stored, now, &settings);
+        }
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                keys: None,
-                fetches: 0,
-                fetching: true,
-                asked: false,
-                last_asked: None,
-                proven: None,
-                next_try: None,
-            }),
+            settings,
+            state: Mutex::new(state),
             changed: Condvar::new(),
-            cooldown,
         });
         let refresher = Refresher {
             fetcher,
+            disk,
             shared: Arc::clone(&shared),
-            failures: 0,
         };
         thread::Builder::new()
             .name("jwks".into())
@@ -90,63 +154,52 @@ impl Jwks {
         Ok(Jwks { shared })
     }
 
-    /// The current keys.
+    /// The keys that count at this moment.
     ///
     /// # Errors
-    /// [`Unavailable`] while there have never been any.
-    pub fn current(&self) -> Result<Arc<KeySet>, Unavailable> {
-        let state = self.shared.lock();
-        state.keys.clone().ok_or_else(|| state.unavailable())
+    /// [`Unavailable`].
+    pub fn current(&self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
+        self.shared.lock().current(now, &self.shared.settings)
     }
 
-    /// The keys after a look at whether the tenant has new ones, for a token whose key is not in
-    /// `seen`. Waits for the fetch, 1 s at most. At most one such fetch per cooldown; in between
-    /// the answer is immediate.
+    /// The keys after a look at whether the tenant has new ones: for a token that only lacks a key
+    /// to verify it. `seen` is the set that does not have it, if there is one. Waits for a fetch,
+    /// up to 2 s for the first and 1 s for any other.
     ///
     /// # Errors
     /// [`Unavailable`] when it cannot be told whether the tenant has that key.
-    pub fn refreshed(&self, seen: &Arc<KeySet>) -> Result<Arc<KeySet>, Unavailable> {
-        let now = Instant::now();
-        let deadline = now + MAX_WAIT;
+    pub fn newer_than(&self, seen: Option<&Arc<KeySet>>) -> Result<Arc<KeySet>, Unavailable> {
+        let settings = &self.shared.settings;
+        let asked_at = Moment::now();
         let mut state = self.shared.lock();
-        let fetches = state.fetches;
-        let is_new = |state: &State| state.keys.clone().filter(|keys| !Arc::ptr_eq(keys, seen));
-        if let Some(keys) = is_new(&state) {
-            return Ok(keys);
-        }
-        let cooling = state
-            .last_asked
-            .is_some_and(|asked| now < asked + self.shared.cooldown);
-        if !state.fetching && !cooling {
-            state.asked = true;
-            state.last_asked = Some(now);
+        let ended_before = state.fetches_ended;
+        let deadline = asked_at.instant + if ended_before == 0 { FIRST_WAIT } else { WAIT };
+        if state.ask(asked_at, settings) {
             self.shared.changed.notify_all();
         }
-        while (state.asked || state.fetching) && state.fetches == fetches {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(state.unavailable());
+        if state.is_expecting() && state.fetches_ended == ended_before {
+            if state.waiting >= settings.max_waiting {
+                return Err(Unavailable::Keys {
+                    retry_after: MIN_PAUSE,
+                });
             }
-            state = self.shared.wait(state, left);
+            state.waiting += 1;
+            while state.is_expecting() && state.fetches_ended == ended_before {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.shared.wait(state, left);
+            }
+            state.waiting -= 1;
         }
-        let proven = state
-            .proven
-            .is_some_and(|at| state.fetches != fetches || at + PROOF_TIME > now);
-        match &state.keys {
-            Some(keys) if proven => Ok(Arc::clone(keys)),
-            _ => Err(state.unavailable()),
-        }
-    }
-}
-
-impl State {
-    fn unavailable(&self) -> Unavailable {
-        let now = Instant::now();
-        let left = self
-            .next_try
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        Unavailable {
-            retry_after: left.max(Duration::from_secs(1)),
+        let now = Moment::now();
+        let keys = state.current(now, settings)?;
+        let is_new = seen.is_none_or(|seen| !Arc::ptr_eq(seen, &keys));
+        if is_new || state.is_proven(ended_before, asked_at) {
+            Ok(keys)
+        } else {
+            Err(state.no_keys(now, settings))
         }
     }
 }
@@ -163,67 +216,358 @@ impl Shared {
     }
 }
 
-/// Does the fetching.
+/// The thread that does all fetching.
 struct Refresher {
     fetcher: Fetcher,
+    disk: Option<DiskCopy>,
     shared: Arc<Shared>,
-    /// Failed fetches since the last good one.
-    failures: u32,
 }
 
 impl Refresher {
     fn run(mut self) {
         loop {
-            self.fetch();
-            self.wait();
+            let etag = self.wait_until_wanted();
+            let answer = self.fetcher.fetch(etag.as_deref());
+            let to_keep = self.take(answer);
+            // Behind the lock and the waiting requests: a slow disk holds up nobody.
+            if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {
+                disk.keep(stored);
+            }
         }
     }
 
-    fn fetch(&mut self) {
-        let fetched = self.fetcher.fetch();
+    fn wait_until_wanted(&self) -> Option<String> {
         let mut state = self.shared.lock();
-        match fetched {
-            Ok(keys) => {
-                info!("fetched {keys} from {}", self.fetcher.url());
-                keys.remarks().iter().for_each(|remark| warn!("{remark}"));
-                self.failures = 0;
-                state.keys = Some(Arc::new(keys));
-                state.proven = Some(Instant::now());
-                state.next_try = None;
+        loop {
+            match state.time_to_fetch(Instant::now()) {
+                None => break,
+                Some(left) => state = self.shared.wait(state, left),
             }
-            Err(error) => {
-                let pause = (BACK_OFF.0 * 2u32.saturating_pow(self.failures)).min(BACK_OFF.1);
-                self.failures = (self.failures + 1).min(16);
-                warn!(
-                    "cannot fetch the keys from {}: {error}; next try in {} s",
+        }
+        state.begin()
+    }
+
+    /// What is to be kept on disk of it.
+    fn take(&self, answer: Answer) -> Option<Stored> {
+        let now = Moment::now();
+        let random = random();
+        let mut state = self.shared.lock();
+        let to_keep = match answer {
+            Ok(fetched) => state.succeed(fetched, self.fetcher.url(), now, random),
+            Err(refused) => {
+                state.fail(
+                    refused,
                     self.fetcher.url(),
-                    pause.as_secs()
+                    now,
+                    random,
+                    &self.shared.settings,
                 );
-                state.proven = None;
-                state.next_try = Some(Instant::now() + pause);
+                None
             }
-        }
-        state.fetches += 1;
-        state.fetching = false;
-        state.asked = false;
+        };
         self.shared.changed.notify_all();
-    }
-
-    /// Until the next fetch is due or asked for.
-    fn wait(&self) {
-        let mut state = self.shared.lock();
-        while !state.asked {
-            let now = Instant::now();
-            let left = match state.next_try {
-                Some(at) if at <= now => break,
-                Some(at) => at - now,
-                None => Duration::MAX,
-            };
-            // A wait without an end is a wait of a day, again and again.
-            state = self
-                .shared
-                .wait(state, left.min(Duration::from_secs(86_400)));
-        }
-        state.fetching = true;
+        to_keep
     }
 }
+
+/// From 0 to 1, to spread out the fetches of many hosts. Each `RandomState` has keys of its own.
+fn random() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
+}
+
+/// The state machine, without threads and clocks.
+#[derive(Debug)]
+struct State {
+    held: Option<Held>,
+    clock_floor: SystemTime,
+    /// When the next fetch is due by itself.
+    due: Instant,
+    /// Whether a fetch is under way.
+    fetching: bool,
+    /// Whether one is wanted before it is due.
+    wanted: bool,
+    /// When a token last got a fetch by asking.
+    last_asked: Option<Instant>,
+    fetches_ended: u64,
+    /// When the latest fetch ended, if it went well.
+    last_success: Option<Instant>,
+    /// Failed fetches since the last good one.
+    failures: u32,
+    /// Requests that wait for a fetch.
+    waiting: usize,
+    /// What the log was told last of how old the keys are.
+    told: Told,
+    clock_told: Option<Instant>,
+}
+
+/// A key set and how old it is.
+#[derive(Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    /// The text it was read from: to see a change, and to be kept on disk.
+    text: Arc<[u8]>,
+    etag: Option<String>,
+    since: Since,
+    fresh_for: Duration,
+}
+
+/// When a key set was the tenant's.
+#[derive(Debug, Clone, Copy)]
+enum Since {
+    /// Fetched in this run.
+    Fetched(Instant),
+    /// Fetched in an earlier run, when the tenant's clock said this.
+    Stamped(SystemTime),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Fresh,
+    Stale,
+    TooStale,
+}
+
+impl Held {
+    fn age(&self, now: Moment) -> Duration {
+        match self.since {
+            Since::Fetched(at) => now.instant.saturating_duration_since(at),
+            Since::Stamped(at) => now.wall.duration_since(at).unwrap_or(Duration::ZERO),
+        }
+    }
+
+    fn staleness(&self, now: Moment, settings: &Settings) -> Told {
+        match self.age(now) {
+            age if age <= self.fresh_for => Told::Fresh,
+            age if age <= self.fresh_for + settings.max_stale => Told::Stale,
+            _ => Told::TooStale,
+        }
+    }
+}
+
+impl State {
+    fn new(now: Moment, settings: &Settings) -> State {
+        State {
+            held: None,
+            clock_floor: settings.clock_floor,
+            due: now.instant,
+            fetching: false,
+            wanted: true,
+            last_asked: None,
+            fetches_ended: 0,
+            last_success: None,
+            failures: 0,
+            waiting: 0,
+            told: Told::Fresh,
+            clock_told: None,
+        }
+    }
+
+    fn take_stored(&mut self, keys: KeySet, stored: Stored, now: Moment, settings: &Settings) {
+        self.clock_floor = stored.fetched;
+        let held = Held {
+            keys: Arc::new(keys),
+            text: stored.text,
+            etag: None,
+            since: Since::Stamped(stored.fetched),
+            fresh_for: stored.fresh_for,
+        };
+        // It is held even when it is too old by this clock, which may be wrong and set later.
+        self.told = held.staleness(now, settings);
+        let (keys, age) = (&held.keys, held.age(now).as_secs());
+        match self.told {
+            Told::TooStale => {
+                warn!("the keys on disk are too old to serve: {keys}, fetched {age} s ago")
+            }
+            _ => info!("serving {keys} from disk, fetched {age} s ago"),
+        }
+        self.held = Some(held);
+    }
+
+    /// The keys that count now, if the clock can be believed.
+    fn current(&mut self, now: Moment, settings: &Settings) -> Result<Arc<KeySet>, Unavailable> {
+        if now.wall + CLOCK_TOLERANCE < self.clock_floor {
+            self.tell_clock(now);
+            return Err(Unavailable::Clock {
+                retry_after: CLOCK_RETRY,
+            });
+        }
+        match &self.held {
+            Some(held) if held.staleness(now, settings) != Told::TooStale => {
+                Ok(Arc::clone(&held.keys))
+            }
+            _ => Err(self.no_keys(now, settings)),
+        }
+    }
+
+    fn no_keys(&self, now: Moment, settings: &Settings) -> Unavailable {
+        let until_due = self.due.saturating_duration_since(now.instant);
+        let until_asked = self.cooldown_left(now, settings);
+        let retry_after = if self.fetching {
+            MIN_PAUSE
+        } else {
+            until_due.min(until_asked)
+        };
+        Unavailable::Keys {
+            retry_after: retry_after.clamp(MIN_PAUSE, MAX_PAUSE),
+        }
+    }
+
+    fn cooldown_left(&self, now: Moment, settings: &Settings) -> Duration {
+        let over = self.last_asked.map(|asked| asked + settings.cooldown);
+        over.map_or(Duration::ZERO, |over| {
+            over.saturating_duration_since(now.instant)
+        })
+    }
+
+    /// A token asks for a fetch. Whether it gets one of its own.
+    fn ask(&mut self, now: Moment, settings: &Settings) -> bool {
+        if self.is_expecting() || !self.cooldown_left(now, settings).is_zero() {
+            return false;
+        }
+        self.wanted = true;
+        self.last_asked = Some(now.instant);
+        true
+    }
+
+    /// Whether the outcome of a fetch is near.
+    fn is_expecting(&self) -> bool {
+        self.fetching || self.wanted
+    }
+
+    /// Whether the tenant itself has just shown the set that is held: in a fetch that ended since
+    /// there were `ended_before`, or shortly before `asked_at` if none is under way that may show
+    /// another.
+    fn is_proven(&self, ended_before: u64, asked_at: Moment) -> bool {
+        let Some(success) = self.last_success else {
+            return false;
+        };
+        self.fetches_ended != ended_before
+            || (!self.is_expecting() && success + PROOF_TIME > asked_at.instant)
+    }
+
+    /// How long until the next fetch; `None` when it is time.
+    fn time_to_fetch(&self, now: Instant) -> Option<Duration> {
+        let left = self.due.saturating_duration_since(now);
+        (!self.wanted && !left.is_zero()).then_some(left)
+    }
+
+    /// A fetch begins: the `ETag` it may be answered "unchanged" to.
+    fn begin(&mut self) -> Option<String> {
+        self.fetching = true;
+        self.wanted = false;
+        self.held.as_ref().and_then(|held| held.etag.clone())
+    }
+
+    fn end(&mut self, date: Option<SystemTime>) {
+        self.fetching = false;
+        // Who asked meanwhile has the outcome it asked for.
+        self.wanted = false;
+        self.fetches_ended += 1;
+        if let Some(date) = date {
+            // Downwards, too: an earlier answer's clock may have been wrong, the latest one counts.
+            self.clock_floor = date;
+        }
+    }
+
+    fn succeed(&mut self, fetched: Fetched, url: &str, now: Moment, random: f64) -> Option<Stored> {
+        self.end(fetched.date);
+        let fresh_for = fetched
+            .max_age
+            .map_or(DEFAULT_FRESH, |age| age.clamp(MIN_FRESH, MAX_FRESH));
+        self.due = now.instant + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
+        self.last_success = Some(now.instant);
+        if self.failures > 0 {
+            info!("recovered after {} failed fetches", self.failures);
+        }
+        self.failures = 0;
+        self.told = Told::Fresh;
+        let since = Since::Fetched(now.instant);
+        match (fetched.new, &mut self.held) {
+            (None, Some(held)) => {
+                info!("keys unchanged: {}", held.keys);
+                (held.since, held.fresh_for) = (since, fresh_for);
+            }
+            (Some(new), Some(held)) if *new.text == *held.text => {
+                info!("keys unchanged: {}", held.keys);
+                (held.since, held.fresh_for, held.etag) = (since, fresh_for, new.etag);
+            }
+            (Some(new), held) => {
+                info!("fetched {} from {url}", new.keys);
+                new.keys
+                    .remarks()
+                    .iter()
+                    .for_each(|remark| warn!("{remark}"));
+                *held = Some(Held {
+                    keys: Arc::new(new.keys),
+                    text: new.text.into(),
+                    etag: new.etag,
+                    since,
+                    fresh_for,
+                });
+            }
+            // The fetcher takes a 304 only for an answer when it sent the ETag of a held set.
+            (None, None) => return None,
+        }
+        self.held.as_ref().map(|held| Stored {
+            text: Arc::clone(&held.text),
+            fetched: self.clock_floor,
+            fresh_for,
+        })
+    }
+
+    fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64, settings: &Settings) {
+        self.end(refused.date);
+        self.last_success = None;
+        let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
+        let jittered = MIN_PAUSE + (doubled.min(MAX_PAUSE) - MIN_PAUSE).mul_f64(random);
+        let pause = refused
+            .retry_after
+            .unwrap_or(jittered)
+            .clamp(MIN_PAUSE, MAX_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.due = now.instant + pause;
+        let (why, pause) = (refused.error, pause.as_secs_f64());
+        warn!("cannot fetch the keys from {url}: {why}; next try in {pause:.0} s");
+        self.tell_staleness(now, settings);
+    }
+
+    /// Tells the log, once each, that the keys in hand have become stale, and too stale.
+    fn tell_staleness(&mut self, now: Moment, settings: &Settings) {
+        let Some(held) = &self.held else { return };
+        let staleness = held.staleness(now, settings);
+        if staleness != self.told {
+            let stale_for = held.age(now).saturating_sub(held.fresh_for).as_secs();
+            match staleness {
+                Told::Fresh => {}
+                Told::Stale => warn!("serving stale keys since {stale_for} s ago: {}", held.keys),
+                Told::TooStale => error!(
+                    "staleness limit reached: the keys have been stale for {stale_for} s, nobody is let in \
+                     until a fetch succeeds"
+                ),
+            }
+            self.told = staleness;
+        }
+    }
+
+    fn tell_clock(&mut self, now: Moment) {
+        let is_due =
+            |told: Instant| now.instant.saturating_duration_since(told) >= CLOCK_LOG_INTERVAL;
+        if self.clock_told.is_none_or(is_due) {
+            self.clock_told = Some(now.instant);
+            let behind = self
+                .clock_floor
+                .duration_since(now.wall)
+                .unwrap_or_default()
+                .as_secs()
+                / 86_400;
+            error!(
+                "the system clock is {behind} days behind the tenant's: nobody is let in until it is set \
+                 (is time synchronisation running?)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A token to claims. Knows nothing of sockets.
 
 pub mod bearer;
+pub mod disk;
 pub mod fetch;
 mod json;
 pub mod jwks;
@@ -9,10 +10,9 @@ mod ring_provider;
 pub mod verifier;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 pub use bearer::BearerError;
-pub use jwks::{Jwks, Unavailable};
+pub use jwks::{Jwks, Moment, Unavailable};
 pub use key_set::KeySet;
 pub use verifier::{Claims, TokenError, Verifier};
 
@@ -21,7 +21,7 @@ pub use verifier::{Claims, TokenError, Verifier};
 pub enum AuthError {
     /// It brings no bearer token.
     Bearer(BearerError),
-    /// There are no keys to tell with.
+    /// It cannot be told whether its token is valid.
     Unavailable(Unavailable),
     /// Its token is refused.
     Token(TokenError),
@@ -40,26 +40,31 @@ impl Authenticator {
         Authenticator { verifier, jwks }
     }
 
-    /// The claims of the token in the values of a request's `Authorization` headers. May wait up
-    /// to 1 s, when the token's key is new.
+    /// The claims of the token in the values of a request's `Authorization` headers. A token that
+    /// only lacks a key to verify it may wait for one, up to 2 s.
     ///
     /// # Errors
-    /// [`AuthError`], in this order: no token, no keys, a token that is refused.
+    /// [`AuthError`], in this order: no token, no clock or keys, a token that is refused.
     pub fn authenticate<'a>(
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Claims, AuthError> {
         let token = bearer::token(authorization).map_err(AuthError::Bearer)?;
-        let keys = self.jwks.current().map_err(AuthError::Unavailable)?;
-        let token = self
-            .verifier
-            .read(token, SystemTime::now())
-            .map_err(AuthError::Token)?;
-        let keys = match keys.get(token.key_id()) {
-            Some(_) => keys,
-            None => self.jwks.refreshed(&keys).map_err(AuthError::Unavailable)?,
+        let now = Moment::now();
+        let keys = self.jwks.current(now);
+        let token = match (self.verifier.read(token, now.wall), &keys) {
+            (Ok(token), _) => token,
+            (Err(error), Ok(_)) => return Err(AuthError::Token(error)),
+            // A token that is refused anyway makes nobody fetch, nor waits.
+            (Err(_), Err(unavailable)) => return Err(AuthError::Unavailable(*unavailable)),
         };
-        verify(token, &keys).map_err(AuthError::Token)
+        let keys = match keys {
+            Ok(keys) if keys.get(token.key_id()).is_some() => Ok(keys),
+            Ok(keys) => self.jwks.newer_than(Some(&keys)),
+            Err(Unavailable::Keys { .. }) => self.jwks.newer_than(None),
+            Err(clock) => Err(clock),
+        };
+        verify(token, &keys.map_err(AuthError::Unavailable)?).map_err(AuthError::Token)
     }
 }
 

@@ -106,6 +106,11 @@ impl Listener {
         self.local_addr
     }
 
+    /// How many connections there may be at once.
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// What ends [`run`](Listener::run).
     pub fn drain(&self) -> Drain {
         self.drain.clone()

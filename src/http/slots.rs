@@ -144,6 +144,11 @@ impl Slots {
         self.wait_for_fewer_than(self.capacity, time)
     }
 
+    /// How many slots there are.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// How many slots are taken.
     pub fn used(&self) -> usize {
         self.lock().used()

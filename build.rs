@@ -1,0 +1,38 @@
+//! Tells the program the date of its source: the least that a right clock can say.
+//!
+//! Never the date of the build, so that two builds of one source are the same.
+
+use std::process::Command;
+
+/// The date of this release, for a source that comes without its history.
+const RELEASE_DATE: u64 = 1_793_491_200; // 2026-11-01
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    // Moves with every commit; does not exist where there is no history.
+    for file in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", file])
+            && std::fs::exists(&path).unwrap_or(false)
+        {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    let date = given_date().or_else(commit_date).unwrap_or(RELEASE_DATE);
+    println!("cargo::rustc-env=POSTERN_SOURCE_DATE={date}");
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn given_date() -> Option<u64> {
+    std::env::var("SOURCE_DATE_EPOCH").ok()?.trim().parse().ok()
+}
+
+fn commit_date() -> Option<u64> {
+    git(&["log", "-1", "--format=%ct"])?.parse().ok()
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}

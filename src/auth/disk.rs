@@ -1,0 +1,207 @@
+//! The copy of the last good key set on disk: what lets a host serve after a reboot without network.
+//!
+//! One file, `jwks.json`, replaced as a whole: whoever reads it, after whatever crash, finds the old
+//! copy or the new one. It is no secret (the keys are public), but who can write it decides who is
+//! let in; so it is for its owner alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use log::{info, warn};
+use serde::{Deserialize, Serialize};
+
+use super::json;
+use super::key_set::KeySet;
+
+/// The name of the file in the state directory.
+const FILE: &str = "jwks.json";
+/// What a new copy is called until it is complete.
+const TEMPORARY: &str = "jwks.json.tmp";
+/// The largest copy read, in bytes: the largest key set, with each of its bytes escaped.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// How old a copy of unchanged keys may become before it is written again.
+const REWRITE_AFTER: Duration = Duration::from_secs(3600);
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+/// Where the key set of one tenant is kept.
+#[derive(Debug)]
+pub struct DiskCopy {
+    folder: PathBuf,
+    issuer: String,
+    /// What is there, as far as known: the text and its stamp.
+    written: Option<(Arc<[u8]>, SystemTime)>,
+    /// Whether the last attempt to write failed, and the log knows.
+    is_failing: bool,
+}
+
+/// The text of a key set, with what must be known of it later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The JWK Set, as the tenant sent it.
+    pub text: Arc<[u8]>,
+    /// When it was fetched, by the tenant's clock.
+    pub fetched: SystemTime,
+    /// How long it was fresh from then on.
+    pub fresh_for: Duration,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    issuer: String,
+    /// Seconds since 1970.
+    fetched: u64,
+    /// Seconds.
+    fresh_for: u64,
+    /// The JWK Set, as the tenant sent it.
+    key_set: String,
+}
+
+impl DiskCopy {
+    /// The copy in `folder` of the keys of `issuer`. Nothing is read or written yet.
+    pub fn new(folder: PathBuf, issuer: String) -> DiskCopy {
+        DiskCopy {
+            folder,
+            issuer,
+            written: None,
+            is_failing: false,
+        }
+    }
+
+    /// What is there, when it is whole, for this issuer, and passes the checks of a fetched set.
+    /// Anything else is a warning in the log, except that there is no file.
+    pub fn load(&mut self) -> Option<(KeySet, Stored)> {
+        let path = self.folder.join(FILE);
+        let loaded = match read(&path) {
+            Ok(bytes) => self.parse(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => Err(error.to_string()),
+        };
+        match loaded {
+            Ok((keys, stored)) => {
+                self.written = Some((Arc::clone(&stored.text), stored.fetched));
+                Some((keys, stored))
+            }
+            Err(why) => {
+                warn!("ignoring {}: {why}", path.display());
+                None
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<(KeySet, Stored), String> {
+        let record: Record = json::object(bytes).map_err(|not| format!("it is not {not}"))?;
+        if record.version != VERSION {
+            return Err(format!("its version is {}, not {VERSION}", record.version));
+        }
+        if record.issuer != self.issuer {
+            return Err("it is for another issuer".to_owned());
+        }
+        let keys = KeySet::parse(record.key_set.as_bytes()).map_err(|error| error.to_string())?;
+        let fetched = UNIX_EPOCH.checked_add(Duration::from_secs(record.fetched));
+        let stored = Stored {
+            text: record.key_set.into_bytes().into(),
+            fetched: fetched.ok_or("its time is out of range")?,
+            // No tenant's answer says more, so that a longer one is none of ours.
+            fresh_for: Duration::from_secs(record.fresh_for).min(super::jwks::MAX_FRESH),
+        };
+        Ok((keys, stored))
+    }
+
+    /// Writes `stored`, unless what is there says nearly the same. Failure is a warning, once.
+    pub fn keep(&mut self, stored: Stored) {
+        if self.is_kept(&stored) {
+            return;
+        }
+        match self.write(&stored) {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_failing) {
+                    info!("keeping the keys in {} again", self.folder.display());
+                }
+                self.written = Some((stored.text, stored.fetched));
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let folder = self.folder.display();
+                    warn!(
+                        "cannot keep the keys in {folder}: {error}; a restart without network will have none"
+                    );
+                }
+            }
+        }
+    }
+
+    fn is_kept(&self, stored: &Stored) -> bool {
+        let Some((text, fetched)) = &self.written else {
+            return false;
+        };
+        let apart = stored
+            .fetched
+            .duration_since(*fetched)
+            .unwrap_or_else(|later| later.duration());
+        *text == stored.text && apart <= REWRITE_AFTER
+    }
+
+    fn write(&self, stored: &Stored) -> io::Result<()> {
+        let since_1970 = stored
+            .fetched
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let record = Record {
+            version: VERSION,
+            issuer: self.issuer.clone(),
+            fetched: since_1970.as_secs(),
+            fresh_for: stored.fresh_for.as_secs(),
+            key_set: String::from_utf8(stored.text.to_vec()).map_err(io::Error::other)?,
+        };
+        let temporary = self.folder.join(TEMPORARY);
+        let written = write_new(&temporary, &serde_json::to_vec(&record)?)
+            .and_then(|()| fs::rename(&temporary, self.folder.join(FILE)))
+            // The rename is on disk only when the folder is.
+            .and_then(|()| File::open(&self.folder)?.sync_all());
+        if written.is_err() {
+            // Half a file on a full disk helps nobody.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+/// The whole of a regular file of a sane size.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Not opened at all if it is not a file: opening a pipe would wait for a writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is too large"));
+    }
+    Ok(bytes)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A leftover of a crash is replaced, whatever it is, and never written through.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
