@@ -1,0 +1,436 @@
+//! Keys that survive: rotation, outage, reboot without network, floods of forged tokens, a clock
+//! that is not set. What takes hours is tested beside the state machine, under an injected clock.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use support::TempDir;
+use support::client::{Client, Response, bearer};
+use support::postern::{Builder, Postern};
+use support::tenant::{Behaviour, Tenant, http_date};
+use support::token::{Token, now};
+
+const PROTECTED: &str = "/api/messages/protected";
+const PUBLIC: &str = "/api/messages/public";
+const DAY: u64 = 86_400;
+
+fn get(postern: &Postern, token: &str) -> Response {
+    postern.get(PROTECTED, &[("Authorization", &bearer(token))])
+}
+
+#[track_caller]
+fn assert_unavailable(response: &Response, error: &str) {
+    assert_eq!(
+        (response.status, response.json()["error"].as_str()),
+        (503, Some(error))
+    );
+    let retry_after: u64 = response.header("Retry-After").unwrap().parse().unwrap();
+    assert!((1..=300).contains(&retry_after), "{retry_after}");
+}
+
+/// A token that only its signature betrays, with a key nobody has.
+fn forged(tenant: &Tenant, kid: &str) -> String {
+    let token = Token::user(tenant).header("kid", json!(kid));
+    token.sign_by(|_| vec![0x55; 256])
+}
+
+/// A server that keeps its keys in `state`.
+fn with_state(tenant: &Tenant, state: &Path) -> Builder {
+    Postern::builder(tenant).env("STATE_DIRECTORY", state.display().to_string())
+}
+
+/// Runs a server until it has written its keys to `state`, which then holds them.
+fn fill(tenant: &Tenant, state: &Path) {
+    let mut postern = with_state(tenant, state).start();
+    postern.wait_for_keys();
+    let deadline = Instant::now() + support::PATIENCE;
+    while !state.join("jwks.json").exists() {
+        assert!(Instant::now() < deadline, "no copy appears");
+        thread::sleep(Duration::from_millis(5));
+    }
+    postern.signal("TERM");
+    assert_eq!(postern.wait_exit().code(), Some(0));
+}
+
+fn read_copy(state: &Path) -> Value {
+    let text = fs::read(state.join("jwks.json")).unwrap();
+    serde_json::from_slice(&text).expect("the copy is whole")
+}
+
+fn change_copy(state: &Path, change: impl FnOnce(&mut Value)) {
+    let mut copy = read_copy(state);
+    change(&mut copy);
+    fs::write(state.join("jwks.json"), copy.to_string()).unwrap();
+}
+
+#[test]
+fn a_new_key_is_taken_at_its_first_use_and_a_dropped_one_goes_with_it() {
+    for overlap in [true, false] {
+        let tenant = Tenant::start();
+        let postern = Postern::start(&tenant);
+        let old = Token::user(&tenant).sign();
+        assert_eq!(get(&postern, &old).status, 200);
+        let old_key = tenant.key().jwk();
+        tenant.rotate();
+        let mut keys = vec![tenant.key().jwk()];
+        if overlap {
+            keys.push(old_key);
+        }
+        tenant.set_keys(keys);
+        let new = Token::user(&tenant)
+            .header("kid", json!(tenant.key().kid()))
+            .sign_with(&tenant.key());
+        let started = Instant::now();
+        // The new key of a rotation may be the one announced before: then nothing is fetched.
+        assert_eq!(get(&postern, &new).status, 200, "overlap: {overlap}");
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            started.elapsed()
+        );
+        get(&postern, &forged(&tenant, "to have the set refreshed"));
+        assert_eq!(get(&postern, &old).status, if overlap { 200 } else { 401 });
+    }
+}
+
+#[test]
+fn a_restart_without_network_serves_from_disk() {
+    let state = TempDir::new();
+    let mut tenant = Tenant::start();
+    fill(&tenant, state.path());
+    let user = Token::user(&tenant).sign();
+    let fetches = tenant.fetches();
+    tenant.stop();
+    let postern = with_state(&tenant, state.path()).start();
+    assert_eq!(get(&postern, &user).status, 200);
+    assert_unavailable(
+        &get(&postern, &forged(&tenant, "unknown")),
+        "signing_key_unavailable",
+    );
+    postern.wait_for_log("from disk");
+    assert_eq!(tenant.fetches(), fetches);
+    tenant.resume();
+    postern.wait_for_log("keys unchanged");
+    assert_eq!(get(&postern, &user).status, 200);
+}
+
+#[test]
+fn keys_on_disk_age_by_the_tenants_clock() {
+    let state = TempDir::new();
+    let mut tenant = Tenant::start();
+    fill(&tenant, state.path());
+    let stamp = read_copy(state.path())["fetched"].as_u64().unwrap();
+    assert!(now().abs_diff(stamp) < 300, "{stamp}");
+    let user = Token::user(&tenant).sign();
+    tenant.stop();
+    change_copy(state.path(), |copy| copy["fetched"] = json!(now() - DAY));
+    let stale = with_state(&tenant, state.path()).start();
+    assert_eq!(get(&stale, &user).status, 200);
+    change_copy(state.path(), |copy| {
+        copy["fetched"] = json!(now() - DAY - 3600)
+    });
+    let too_stale = with_state(&tenant, state.path()).start();
+    too_stale.wait_for_log("too old to serve");
+    assert_unavailable(&get(&too_stale, &user), "signing_key_unavailable");
+    let patient = with_state(&tenant, state.path())
+        .env("JWKS_MAX_STALE_SECONDS", "100000")
+        .start();
+    assert_eq!(get(&patient, &user).status, 200);
+    tenant.resume();
+    too_stale.wait_for_log("keys unchanged");
+    assert_eq!(get(&too_stale, &user).status, 200);
+}
+
+#[test]
+fn a_broken_copy_is_a_warning_and_no_more() {
+    let state = TempDir::new();
+    let tenant = Tenant::start();
+    fill(&tenant, state.path());
+    let file = state.path().join("jwks.json");
+    let whole = fs::read(&file).unwrap();
+    let user = Token::user(&tenant).sign();
+    let other = String::from_utf8(whole.clone())
+        .unwrap()
+        .replace(&tenant.issuer(), "https://other.example/");
+    let cases: [(&str, &dyn Fn()); 5] = [
+        ("truncated", &|| {
+            fs::write(&file, &whole[..whole.len() / 2]).unwrap()
+        }),
+        ("empty", &|| fs::write(&file, "").unwrap()),
+        ("another tenant's", &|| fs::write(&file, &other).unwrap()),
+        ("oversized", &|| {
+            fs::write(&file, vec![b' '; 5 << 20]).unwrap()
+        }),
+        ("a folder", &|| {
+            fs::remove_file(&file).unwrap();
+            fs::create_dir(&file).unwrap();
+        }),
+    ];
+    for (what, spoil) in cases {
+        spoil();
+        let postern = with_state(&tenant, state.path()).start();
+        postern.wait_for_log("ignoring ");
+        postern.wait_for_keys();
+        assert_eq!(get(&postern, &user).status, 200, "{what}");
+        assert!(
+            !postern.logs().iter().any(|line| line.contains("from disk")),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_used_stops_nothing() {
+    let tenant = Tenant::start();
+    let user = Token::user(&tenant).sign();
+    let folder = TempDir::new();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for state in [folder.path().join("nowhere"), file] {
+        let postern = with_state(&tenant, &state).start();
+        postern.wait_for_log("cannot keep the keys");
+        assert_eq!(get(&postern, &user).status, 200, "{}", state.display());
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_whole_copy() {
+    let state = TempDir::new();
+    let tenant = Tenant::start();
+    fill(&tenant, state.path());
+    let (current, next) = (tenant.key().jwk(), tenant.next_key().jwk());
+    let mut differing = 0;
+    for round in 0..200_u64 {
+        // Another set each time, so that each start writes.
+        let mut keys = vec![current.clone()];
+        let mut spare = next.clone();
+        spare["kid"] = json!(format!("round-{round}"));
+        keys.push(spare);
+        tenant.set_keys(keys);
+        let before = read_copy(state.path());
+        let postern = with_state(&tenant, state.path()).start();
+        postern.wait_for_log("fetched ");
+        // From before the write begins to after it ends.
+        thread::sleep(Duration::from_micros((round * 37) % 2000));
+        drop(postern);
+        let after = read_copy(state.path());
+        assert!(after["key_set"].as_str().unwrap().contains("\"keys\""));
+        differing += usize::from(before != after);
+    }
+    // Some were killed before the copy was in place, some after: both kinds were met.
+    assert!(differing > 0, "nothing was ever written");
+}
+
+#[test]
+fn a_rotation_during_an_outage_throws_nobody_out() {
+    let mut tenant = Tenant::start();
+    let postern = Postern::builder(&tenant)
+        .env("JWKS_COOLDOWN_SECONDS", "1")
+        .start();
+    postern.wait_for_keys();
+    tenant.set_keys(vec![tenant.key().jwk()]);
+    let known = Token::user(&tenant).sign();
+    tenant.stop();
+    let fresh_key = support::key::Key::shared(5);
+    let unknown = Token::user(&tenant)
+        .header("kid", json!(fresh_key.kid()))
+        .sign_with(&fresh_key);
+    for _ in 0..5 {
+        assert_unavailable(&get(&postern, &unknown), "signing_key_unavailable");
+        assert_eq!(get(&postern, &known).status, 200);
+    }
+    tenant.set_keys(vec![tenant.key().jwk(), fresh_key.jwk()]);
+    tenant.resume();
+    let deadline = Instant::now() + support::PATIENCE;
+    loop {
+        let response = get(&postern, &unknown);
+        if response.status == 200 {
+            break;
+        }
+        assert_unavailable(&response, "signing_key_unavailable");
+        assert!(Instant::now() < deadline, "never found");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_first_fetch_is_waited_for() {
+    let tenant = Tenant::start();
+    tenant.answer(Behaviour::Stall);
+    let postern = Postern::builder(&tenant).start();
+    tenant.wait_for_fetches(1);
+    let user = Token::user(&tenant).sign();
+    let expired = Token::user(&tenant).expired().sign();
+    assert_unavailable(&get(&postern, &expired), "signing_key_unavailable");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| get(&postern, &user));
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+        tenant.answer(Behaviour::Keys);
+        assert_eq!(waiting.join().unwrap().status, 200);
+    });
+}
+
+/// Ends a legitimate client when it goes out of scope, also by a panic.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks for the protected message until told to stop, and tells how long each answer took.
+fn legitimate_client(postern: &Postern, token: &str, is_over: &AtomicBool) -> Vec<Duration> {
+    let authorization = bearer(token);
+    let headers = [("Authorization", authorization.as_str())];
+    let mut client = Client::connect(postern.addr());
+    let mut times = Vec::new();
+    while !is_over.load(Ordering::Relaxed) || times.len() < 100 {
+        let started = Instant::now();
+        let response = client.request("GET", PROTECTED, &headers);
+        assert_eq!(response.status, 200, "{:?}", response.json());
+        times.push(started.elapsed());
+    }
+    times
+}
+
+fn percentile_99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn requests_parked_on_a_stalled_tenant_hold_up_nobody_else() {
+    let tenant = Tenant::start();
+    let postern = Postern::builder(&tenant)
+        .env("MAX_CONNECTIONS", "400")
+        .env("JWKS_COOLDOWN_SECONDS", "1")
+        .start();
+    postern.wait_for_keys();
+    tenant.answer(Behaviour::Stall);
+    let known = Token::user(&tenant).sign();
+    let unknown = bearer(&forged(&tenant, "unknown"));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ending = Ending(&is_over);
+        let legitimate = scope.spawn(|| legitimate_client(&postern, &known, &is_over));
+        let mut parked: Vec<_> = (0..300).map(|_| Client::connect(postern.addr())).collect();
+        for client in &mut parked {
+            client.send(format!(
+                "GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {unknown}\r\n\r\n"
+            ));
+        }
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+        for client in &mut parked {
+            assert_unavailable(&client.response(), "signing_key_unavailable");
+        }
+        drop(ending);
+        let p99 = percentile_99(legitimate.join().unwrap());
+        assert!(p99 < Duration::from_millis(250), "{p99:?}");
+    });
+    // One fetch for all of them, besides the first, however long they and the tenant took.
+    assert!(tenant.fetches() <= 3, "{}", tenant.fetches());
+}
+
+#[test]
+fn a_flood_of_forged_tokens_neither_reaches_the_tenant_nor_harms_others() {
+    const CONNECTIONS: usize = 16;
+    const TOKENS: usize = 20_000;
+    let tenant = Tenant::start();
+    let postern = Postern::builder(&tenant).env("RUST_LOG", "info").start();
+    postern.wait_for_keys();
+    let known = Token::user(&tenant).sign();
+    let is_over = AtomicBool::new(false);
+    let before = tenant.fetches();
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let ending = Ending(&is_over);
+        let legitimate = scope.spawn(|| legitimate_client(&postern, &known, &is_over));
+        let strangers: Vec<_> = (0..CONNECTIONS)
+            .map(|connection| {
+                let (tenant, postern) = (&tenant, &postern);
+                scope.spawn(move || {
+                    let mut client = Client::connect(postern.addr());
+                    for count in 0..TOKENS / CONNECTIONS {
+                        let token = bearer(&forged(tenant, &format!("{connection}-{count}")));
+                        let response =
+                            client.request("GET", PROTECTED, &[("Authorization", &token)]);
+                        assert_eq!(response.status, 401, "{:?}", response.json());
+                    }
+                })
+            })
+            .collect();
+        strangers
+            .into_iter()
+            .for_each(|stranger| stranger.join().unwrap());
+        drop(ending);
+        let p99 = percentile_99(legitimate.join().unwrap());
+        assert!(p99 < Duration::from_millis(250), "{p99:?}");
+    });
+    let cooldowns = started.elapsed().as_secs() as usize / 30;
+    let fetches = tenant.fetches() - before;
+    assert!(
+        fetches <= cooldowns + 1,
+        "{fetches} fetches in {:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_clock_behind_the_tenants_lets_nobody_in() {
+    let tenant = Tenant::start();
+    let ahead = SystemTime::now() + Duration::from_secs(2 * DAY);
+    tenant.set_headers(vec![("Date", &http_date(ahead))]);
+    let postern = Postern::start(&tenant);
+    let user = Token::user(&tenant).sign();
+    let response = get(&postern, &user);
+    assert_unavailable(&response, "clock_unset");
+    assert_eq!(response.header("Retry-After"), Some("30"));
+    assert_eq!(response.header("WWW-Authenticate"), None);
+    assert_eq!(
+        postern.get(PROTECTED, &[]).status,
+        401,
+        "who has no token is told so"
+    );
+    assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+    for _ in 0..5 {
+        assert_unavailable(&get(&postern, "nonsense"), "clock_unset");
+    }
+    let told = postern
+        .logs()
+        .iter()
+        .filter(|line| line.contains("the system clock is"))
+        .count();
+    assert_eq!(told, 1, "it is said once a minute");
+}
+
+#[test]
+fn an_unchanged_set_is_not_sent_again() {
+    let tenant = Tenant::start();
+    tenant.set_headers(vec![
+        ("ETag", "\"one\""),
+        ("Cache-Control", "public, max-age=3600"),
+    ]);
+    let postern = Postern::builder(&tenant)
+        .env("JWKS_COOLDOWN_SECONDS", "1")
+        .start();
+    postern.wait_for_keys();
+    assert!(!tenant.last_request().contains("If-None-Match"));
+    assert_eq!(get(&postern, &forged(&tenant, "unknown")).status, 401);
+    assert!(
+        tenant
+            .last_request()
+            .contains("\r\nif-none-match: \"one\"\r\n"),
+        "{}",
+        tenant.last_request()
+    );
+    postern.wait_for_log("keys unchanged");
+    let user = Token::user(&tenant).sign();
+    assert_eq!(get(&postern, &user).status, 200);
+}
