@@ -1,4 +1,40 @@
 //! postern: an Auth0-protected API server for constrained hosts.
+//!
+//! One small binary, blocking threads, no async runtime. This library is what the binary is made
+//! of; it is not meant to be built upon.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! http::listener      accepts the connection, gives it a slot and a worker thread
+//! http::connection    reads the head within its deadline, answers, keeps alive or closes
+//! http::request       the head becomes a Request, or a 400, 414, 431, 505
+//! api::router         (method, path) becomes a handler, or a 404, 405
+//! api::messages       the handler, which asks
+//! auth::bearer          for the token in the Authorization header,
+//! auth::jwks            for the tenant's current keys,
+//! auth::verifier        for the claims of a token that one of them signed
+//! http::cors          adds what browsers must be told
+//! http::response      puts the answer onto the wire
+//! ```
+//!
+//! Arrows point one way: `main -> server -> {api, auth, http}` and `api -> {auth, http}`. [`http`]
+//! and [`auth`] never name each other, nor [`api`].
+//!
+//! # The log
+//!
+//! | level | what it adds |
+//! |---|---|
+//! | `error` | nobody can be let in: keys too stale, clock not set; a panic in a handler |
+//! | `warn` | a fetch of the keys that failed, keys left out, no slot or thread for a connection |
+//! | `info` | start and stop, keys fetched, one line per request |
+//! | `debug` | requests that could not be read, peers that went away |
+//! | `trace` | what the libraries below have to say |
+//!
+//! Tokens, signatures and `Authorization` values are in none of them.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 pub mod api;
 pub mod auth;

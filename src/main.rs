@@ -1,5 +1,8 @@
 //! The command line of postern; what it does is in the library.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
 use lexopt::prelude::*;
 use postern::{
     config::{Config, VARIABLES},
