@@ -26,8 +26,8 @@ use crate::logging::Escaped;
 /// How long what still comes in after the last answer is read and thrown away. Closing at once
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
 const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// Enough for most heads at once; it grows for a connection that sends more.
-const INITIAL_BUFFER: usize = 2 * 1024;
+/// Enough for most heads at once.
+const SMALL_BUFFER: usize = 2 * 1024;
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
@@ -162,7 +162,6 @@ pub fn serve(
         lifecycle,
         received: Received::new(),
         read_timeout: None,
-        wire: Vec::new(),
     };
     match connection.run() {
         End::Idle | End::Evicted => {}
@@ -179,8 +178,6 @@ struct ServedConnection<'a, T> {
     received: Received,
     /// The read timeout in force, so that it is set only when it changes.
     read_timeout: Option<Duration>,
-    /// The response being written.
-    wire: Vec<u8>,
 }
 
 impl<T: Transport> ServedConnection<'_, T> {
@@ -226,7 +223,7 @@ impl<T: Transport> ServedConnection<'_, T> {
         self.service.cors.apply(Some(&request), &mut response);
         let status = response.status();
         let without_body = request.method == tiny_http::Method::Head;
-        response::print(response, without_body, says, &mut self.wire);
+        let wire = response::print(response, without_body, says);
         // Logged before it is written: who has the answer finds the line.
         info!(
             "{} {} {} {status} {:.3} ms{}",
@@ -236,7 +233,7 @@ impl<T: Transport> ServedConnection<'_, T> {
             started.elapsed().as_secs_f64() * 1e3,
             LoggedSubject(subject.as_deref()),
         );
-        self.write_response()?;
+        self.write_response(&wire)?;
         if !keep_alive {
             return Err(End::Answered);
         }
@@ -305,14 +302,14 @@ impl<T: Transport> ServedConnection<'_, T> {
         debug!("{} {status} {refusal:?}", self.peer);
         let mut response = response::error(status, message);
         self.service.cors.apply(None, &mut response);
-        response::print(response, false, Connection::Close, &mut self.wire);
-        self.write_response()?;
+        let wire = response::print(response, false, Connection::Close);
+        self.write_response(&wire)?;
         Err(End::Answered)
     }
 
-    /// Writes `wire` out within the time for a response.
-    fn write_response(&mut self) -> io::Result<()> {
-        let mut rest = &self.wire[..];
+    /// Writes a response out within the time for one.
+    fn write_response(&mut self, wire: &[u8]) -> io::Result<()> {
+        let mut rest = wire;
         let mut deadline = None;
         loop {
             match self.transport.write(rest) {
@@ -400,7 +397,11 @@ fn is_timeout(error: &io::Error) -> bool {
 
 /// The bytes received and not yet consumed.
 struct Received {
-    buffer: Vec<u8>,
+    /// On the stack of the connection's thread: an idle connection has nothing on the heap, which
+    /// allocators are slow to give back once hundreds of threads have used it.
+    small: [u8; SMALL_BUFFER],
+    /// In place of it while more than fits there is at hand; else empty.
+    large: Vec<u8>,
     start: usize,
     end: usize,
 }
@@ -408,7 +409,8 @@ struct Received {
 impl Received {
     fn new() -> Received {
         Received {
-            buffer: vec![0; INITIAL_BUFFER],
+            small: [0; SMALL_BUFFER],
+            large: Vec::new(),
             start: 0,
             end: 0,
         }
@@ -419,7 +421,18 @@ impl Received {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        let buffer: &[u8] = match &self.large[..] {
+            [] => &self.small,
+            large => large,
+        };
+        &buffer[self.start..self.end]
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        match &mut self.large[..] {
+            [] => &mut self.small,
+            large => large,
+        }
     }
 
     fn head(&self, length: usize) -> &[u8] {
@@ -436,21 +449,24 @@ impl Received {
     fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+        self.large = Vec::new();
     }
 
     /// One `read` behind the bytes already here. There is always room: a head that fills
     /// [`MAX_HEAD`] is refused before more is read.
     fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
-        if self.end == self.buffer.len() {
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            } else {
-                self.buffer.resize((self.buffer.len() * 2).min(MAX_HEAD), 0);
-            }
+        let (start, end) = (self.start, self.end);
+        let buffer = self.buffer();
+        if end == buffer.len() && start > 0 {
+            buffer.copy_within(start..end, 0);
+            (self.start, self.end) = (0, end - start);
+        } else if end == buffer.len() {
+            let mut larger = buffer.to_vec();
+            larger.resize((buffer.len() * 2).min(MAX_HEAD), 0);
+            self.large = larger;
         }
-        let count = source.read(&mut self.buffer[self.end..])?;
+        let end = self.end;
+        let count = source.read(&mut self.buffer()[end..])?;
         self.end += count;
         Ok(count)
     }

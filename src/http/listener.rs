@@ -272,8 +272,7 @@ fn refuse(socket: &Socket, peer: SocketAddr, service: &Service, why: &str) {
     warn!("{peer} 503: {why}");
     let mut response = response::error(503, "Service Unavailable");
     service.cors.apply(None, &mut response);
-    let mut wire = Vec::new();
-    response::print(response, false, response::Connection::Close, &mut wire);
+    let wire = response::print(response, false, response::Connection::Close);
     let stream = &socket.0;
     // The accept thread waits for no peer: what does not fit the socket's buffer is lost.
     if stream.set_nonblocking(true).is_ok() {

@@ -62,6 +62,9 @@ const FIXED_HEADERS: [(&str, &str); 10] = [
     ("Content-Type", "application/json; charset=utf-8"),
 ];
 
+/// Longer than most responses, in bytes.
+const USUAL_LENGTH: usize = 1024;
+
 /// The body of an error: always a `message`, more where there is more to say.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody<'a> {
@@ -146,21 +149,22 @@ impl Connection {
     }
 }
 
-/// Prints `response` into `wire`, which is emptied first; without its body for `HEAD`.
-pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
-    wire.clear();
-    // No request headers are passed: a `TE` among them would turn on chunked encoding.
+/// The bytes of `response`; without its body for `HEAD`.
+pub fn print(response: Response, without_body: bool, connection: Connection) -> Vec<u8> {
     let Response { head, body } = response;
-    head.raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
+    let mut wire = Vec::with_capacity(USUAL_LENGTH);
+    // No request headers are passed: a `TE` among them would turn on chunked encoding.
+    head.raw_print(&mut wire, HTTPVersion(1, 1), &[], true, None)
         .expect("writing to memory cannot fail");
     // tiny_http drops a `Connection` header, so it is put in behind the status line.
     let line = connection.line();
-    if let Some(end) = memchr::memchr(b'\n', wire) {
+    if let Some(end) = memchr::memchr(b'\n', &wire) {
         wire.splice(end + 1..end + 1, line.iter().copied());
     }
     if !without_body {
         wire.extend_from_slice(&body);
     }
+    wire
 }
 
 #[cfg(test)]
@@ -168,9 +172,7 @@ mod tests {
     use super::*;
 
     fn printed(response: Response, without_body: bool, connection: Connection) -> String {
-        let mut wire = b"rubbish".to_vec();
-        print(response, without_body, connection, &mut wire);
-        String::from_utf8(wire).unwrap()
+        String::from_utf8(print(response, without_body, connection)).unwrap()
     }
 
     #[test]
