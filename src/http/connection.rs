@@ -161,6 +161,7 @@ pub fn serve(
         service,
         lifecycle,
         received: Received::new(),
+        has_answered: false,
         read_timeout: None,
     };
     match connection.run() {
@@ -176,6 +177,8 @@ struct ServedConnection<'a, T> {
     service: &'a Service,
     lifecycle: &'a dyn Lifecycle,
     received: Received,
+    /// Whether a request has been answered on it.
+    has_answered: bool,
     /// The read timeout in force, so that it is set only when it changes.
     read_timeout: Option<Duration>,
 }
@@ -238,7 +241,7 @@ impl<T: Transport> ServedConnection<'_, T> {
             return Err(End::Answered);
         }
         self.received.consume(length);
-        self.lifecycle.waiting(Waiting::Idle);
+        self.has_answered = true;
         Ok(())
     }
 
@@ -262,6 +265,9 @@ impl<T: Transport> ServedConnection<'_, T> {
                 self.lifecycle.waiting(Waiting::Head);
                 self.set_read_timeout(left)?;
             } else {
+                if self.has_answered {
+                    self.lifecycle.waiting(Waiting::Idle);
+                }
                 self.set_read_timeout(self.service.timeouts.idle)?;
             }
             match self.received.read_from(&mut self.transport) {
@@ -310,7 +316,8 @@ impl<T: Transport> ServedConnection<'_, T> {
     /// Writes a response out within the time for one.
     fn write_response(&mut self, wire: &[u8]) -> io::Result<()> {
         let mut rest = wire;
-        let mut deadline = None;
+        let deadline = Instant::now() + self.service.timeouts.write;
+        let mut is_partial = false;
         loop {
             match self.transport.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -321,16 +328,16 @@ impl<T: Transport> ServedConnection<'_, T> {
             if rest.is_empty() {
                 break;
             }
-            // A response nearly always fits the socket's buffer: only one that did not is timed.
-            let now = Instant::now();
-            let deadline = *deadline.get_or_insert(now + self.service.timeouts.write);
-            let left = deadline.saturating_duration_since(now);
+            // A response nearly always fits the socket's buffer: only one that does not is timed
+            // anew before each further write.
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
             self.transport.set_write_timeout(left)?;
+            is_partial = true;
         }
-        if deadline.is_some() {
+        if is_partial {
             self.transport
                 .set_write_timeout(self.service.timeouts.write)?;
         }

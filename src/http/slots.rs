@@ -225,19 +225,18 @@ impl Place {
         true
     }
 
-    /// The connection waits. A wait for the rest of a head goes on from when it began.
+    /// The connection waits. A wait goes on from when it began, whatever it turns into.
     pub fn waiting(&self, kind: Waiting) {
         let phase = &self.slot.phase;
-        if kind != Waiting::Head {
+        match phase.load(Ordering::Acquire) {
             // Nobody else changes the phase of a slot that is serving.
-            phase.store(self.slots.waiting_now(kind), Ordering::Release);
-            return;
-        }
-        let before = phase.load(Ordering::Acquire);
-        let after = (before & !3) | kind as u64;
-        // An eviction in between stays.
-        if before != EVICTED {
-            let _ = phase.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
+            SERVING => phase.store(self.slots.waiting_now(kind), Ordering::Release),
+            EVICTED => {}
+            before => {
+                let after = (before & !3) | kind as u64;
+                // An eviction in between stays.
+                let _ = phase.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -250,3 +249,6 @@ impl Drop for Place {
         self.slots.freed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests;
