@@ -5,8 +5,8 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,9 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::TempDir;
-use support::client::Client;
+use support::client::{Client, bearer};
 use support::postern::{Postern, binary};
-use support::tenant::Tenant;
+use support::tenant::{Behaviour, Tenant};
+use support::token::Token;
 use support::usage::{raise_descriptor_limit, usage, wait_for_usage};
 
 const PUBLIC: &str = "/api/messages/public";
@@ -239,6 +240,66 @@ fn the_longest_waiting_of_the_largest_group_goes_first() {
     }
     assert_eq!(here[0].request("GET", PUBLIC, &[]).status, 200);
     assert_eq!(here[2].request("GET", PUBLIC, &[]).status, 200);
+}
+
+#[test]
+fn when_every_slot_is_serving_a_new_connection_gets_503() {
+    let tenant = Tenant::start();
+    // A request that waits for the first keys is being served for as long.
+    tenant.answer(Behaviour::Stall);
+    let postern = Postern::builder(&tenant)
+        .env("MAX_CONNECTIONS", "1")
+        .start();
+    tenant.wait_for_fetches(1);
+    let authorization = bearer(&Token::user(&tenant).sign());
+    let request = format!(
+        "GET /api/messages/protected HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
+    );
+    // A new connection closes the other one if it comes before the other's request has been read.
+    // Then it has the slot, and they change places.
+    let mut waiting = Client::connect(postern.addr());
+    waiting.send(&request);
+    let response = loop {
+        let mut newcomer = Client::connect(postern.addr());
+        newcomer.send(&request);
+        let timeout = Some(Duration::from_millis(500));
+        newcomer.stream().set_read_timeout(timeout).unwrap();
+        match newcomer.try_response(false) {
+            Ok(response) if response.header("Connection") == Some("close") => break response,
+            Ok(response) => assert_eq!(response.status, 503, "it has waited for the keys"),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            Err(error) => panic!("no answer: {error}"),
+        }
+        newcomer
+            .stream()
+            .set_read_timeout(Some(support::PATIENCE))
+            .unwrap();
+        waiting = newcomer;
+    };
+    assert_eq!(response.status, 503);
+    assert_eq!(response.text(), r#"{"message":"Service Unavailable"}"#);
+    tenant.answer(Behaviour::Keys);
+    // On a slow machine it has given up waiting by now; its connection serves on either way.
+    assert!(matches!(waiting.response().status, 200 | 503));
+    assert_eq!(waiting.request("GET", PUBLIC, &[]).status, 200);
+}
+
+#[test]
+fn the_unspecified_ipv6_address_is_every_address() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        // A host without IPv6 has no `::` to listen on.
+        return;
+    }
+    let tenant = Tenant::start();
+    let postern = Postern::builder(&tenant).env("HOST", "::").start();
+    let port = postern.addr().port();
+    for host in [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ] {
+        let mut client = Client::connect(SocketAddr::new(host, port));
+        assert_eq!(client.request("GET", PUBLIC, &[]).status, 200, "{host}");
+    }
 }
 
 #[test]
@@ -514,8 +575,7 @@ fn a_full_or_closed_standard_error_stops_nothing() {
                 .env("RUST_LOG", level)
                 .stderr(stderr())
                 .start();
-            let token = support::token::Token::user(&tenant).sign();
-            let authorization = support::client::bearer(&token);
+            let authorization = bearer(&Token::user(&tenant).sign());
             let mut client = Client::connect(postern.addr());
             for (path, status) in [(PUBLIC, 200), ("/nowhere", 404), (PUBLIC, 200)] {
                 assert_eq!(
