@@ -190,9 +190,17 @@ impl Listener {
     fn finish(self, service: &Arc<Service>) {
         let started = Instant::now();
         let left = |time: Duration| time.saturating_sub(started.elapsed());
-        // These came before the signal, and may have sent their requests already.
-        while let Ok((stream, peer)) = self.socket.accept() {
-            self.admit(stream, peer, service);
+        // What is in the backlog came before the signal, and may have sent its request already.
+        // There is an end to it even if new ones come faster than they are admitted.
+        for _ in 0..BACKLOG {
+            match self.socket.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer, service),
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(_) => break,
+            }
+            if left(DRAIN_TIME.0).is_zero() {
+                break;
+            }
         }
         drop(self.socket);
         info!("draining {} connections", self.slots.used());
