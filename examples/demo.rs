@@ -9,7 +9,7 @@ mod support;
 use log::LevelFilter;
 use postern::config::Config;
 use postern::logging;
-use postern::server::{Server, StopSignals};
+use postern::server::{Server, Signals};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -134,18 +134,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let Some(addr) = server.local_addr() else {
+        eprintln!("demo: the server listens on no TCP port");
+        return ExitCode::FAILURE;
+    };
     if check {
-        return run_examples(&tenant, server.local_addr());
+        return run_examples(&tenant, addr);
     }
     // From here on Ctrl-C ends the demo in order, so that it leaves nothing behind.
-    let signals = match StopSignals::catch() {
+    let signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => {
             eprintln!("cannot catch Ctrl-C: {error}");
             return ExitCode::FAILURE;
         }
     };
-    say(&introduction(&tenant, server.local_addr()));
+    say(&introduction(&tenant, addr));
     match server.wait_for_signals(signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

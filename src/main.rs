@@ -7,7 +7,8 @@ use lexopt::prelude::*;
 use postern::{
     config::{Config, VARIABLES},
     logging,
-    server::{Server, StopSignals},
+    server::{Server, Signals, StartError},
+    systemd,
 };
 use std::{
     fmt::{self, Write as _},
@@ -55,6 +56,11 @@ fn command() -> Result<Command, lexopt::Error> {
 }
 
 fn serve() -> ExitCode {
+    // Before anything opens a descriptor of its own.
+    let sockets = match systemd::passed_sockets() {
+        Ok(sockets) => sockets,
+        Err(e) => return fail(1, StartError::Sockets(e)),
+    };
     let config = match Config::from_environment() {
         Ok(config) => config,
         Err(e) => {
@@ -71,14 +77,19 @@ fn serve() -> ExitCode {
         config.issuer(),
         config.audience
     );
-    let signals = match StopSignals::catch() {
+    let signals = match Signals::catch() {
         Ok(signals) => signals,
-        Err(e) => return fail(1, format_args!("cannot catch SIGTERM and SIGINT: {e}")),
+        Err(e) => return fail(1, format_args!("cannot catch signals: {e}")),
     };
-    let server = match Server::start(&config) {
+    let started = match sockets.is_empty() {
+        true => Server::start(&config),
+        false => Server::start_with(sockets, &config),
+    };
+    let server = match started {
         Ok(server) => server,
         Err(e) => return fail(e.exit_code(), e),
     };
+    systemd::ready();
     match server.wait_for_signals(signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(1, e),

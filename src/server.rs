@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::info;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{self, Handle};
 
 use crate::api::Api;
 use crate::auth::disk::DiskCopy;
@@ -21,11 +21,14 @@ use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
 use crate::http::cors::Cors;
 use crate::http::listener::{Drain, Listener};
+use crate::http::socket::{Address, Listening};
+use crate::systemd;
 
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    local_addr: SocketAddr,
+    addresses: Vec<Address>,
+    jwks: Jwks,
     drain: Drain,
     acceptor: JoinHandle<()>,
     /// The wait for signals, if there is one, that the accept thread ends when it does.
@@ -37,6 +40,8 @@ pub struct Server {
 pub enum StartError {
     /// The listening socket cannot be had.
     Bind(SocketAddr, io::Error),
+    /// The sockets that were passed to this process cannot be used.
+    Sockets(io::Error),
     /// A thread that everything else needs cannot be started.
     Thread(io::Error),
 }
@@ -78,6 +83,9 @@ impl fmt::Display for StartError {
                     ),
                 }
             }
+            StartError::Sockets(error) => {
+                write!(f, "cannot use the sockets passed by systemd: {error}")
+            }
             StartError::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }
     }
@@ -92,9 +100,27 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn start(config: &Config) -> Result<Server, StartError> {
-        let bind_error = |error| StartError::Bind(config.listen, error);
-        let listener = Listener::bind(config.listen, config.max_connections).map_err(bind_error)?;
-        let (local_addr, drain) = (listener.local_addr(), listener.drain());
+        let listener = Listener::bind(config.listen, config.max_connections);
+        let listener = listener.map_err(|error| StartError::Bind(config.listen, error))?;
+        Server::start_on(listener, config)
+    }
+
+    /// As [`start`](Server::start), on sockets that listen already.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_with(sockets: Vec<Listening>, config: &Config) -> Result<Server, StartError> {
+        let listener = Listener::adopt(sockets, config.max_connections);
+        Server::start_on(listener.map_err(StartError::Sockets)?, config)
+    }
+
+    fn start_on(listener: Listener, config: &Config) -> Result<Server, StartError> {
+        let (addresses, drain) = (listener.addresses().to_vec(), listener.drain());
+        let probe_path = random_path();
+        if let Some(address) = addresses.first() {
+            systemd::start_watchdog(address.clone(), probe_path.clone())
+                .map_err(StartError::Thread)?;
+        }
         let fetcher = Fetcher::new(&config.domain, config.extra_roots.clone());
         let settings = Settings {
             max_stale: config.jwks_max_stale,
@@ -102,6 +128,7 @@ impl Server {
             // The others stay free for requests that need not wait.
             max_waiting: (listener.capacity() / 4).max(1),
             clock_floor: build_date(),
+            report: systemd::status,
         };
         let disk = config.state_directory.clone();
         let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));
@@ -112,13 +139,14 @@ impl Server {
             config.clock_leeway,
         );
         let service = Service {
-            handler: Box::new(Api::new(Authenticator::new(verifier, jwks))),
+            handler: Box::new(Api::new(Authenticator::new(verifier, jwks.clone()))),
             cors: Cors::new(config.origins.clone()),
             timeouts: Timeouts {
                 head: config.head_timeout,
                 idle: config.idle_timeout,
                 write: config.write_timeout,
             },
+            unlogged_path: Some(probe_path),
         };
         let on_end = Arc::new(OnceLock::new());
         let ends_wait = EndsWait(Arc::clone(&on_end));
@@ -128,16 +156,20 @@ impl Server {
         };
         let thread = thread::Builder::new().name("accept".into());
         Ok(Server {
-            local_addr,
+            addresses,
+            jwks,
             drain,
             acceptor: thread.spawn(accept).map_err(StartError::Thread)?,
             on_end,
         })
     }
 
-    /// The address the server listens on.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// The address the server listens on, when that is a TCP one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(|address| match address {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        })
     }
 
     /// Accepts no more connections and lets the requests under way finish, 10 s at most.
@@ -154,36 +186,44 @@ impl Server {
         self.acceptor.join().map_err(|_| Crashed)
     }
 
-    /// Blocks until the server has stopped, which SIGTERM and SIGINT make it do.
+    /// Blocks until the server has stopped, which SIGTERM and SIGINT make it do. SIGHUP makes it
+    /// fetch the keys.
     ///
     /// # Errors
     /// [`Crashed`].
-    pub fn wait_for_signals(self, mut signals: StopSignals) -> Result<(), Crashed> {
+    pub fn wait_for_signals(self, mut signals: Signals) -> Result<(), Crashed> {
         // From here on the end of the accept thread ends the wait below, too.
         let _ = self.on_end.set(signals.0.handle());
-        if !self.acceptor.is_finished()
-            && let Some(signal) = signals.0.forever().next()
-        {
+        if self.acceptor.is_finished() {
+            return self.wait();
+        }
+        for signal in signals.0.forever() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             info!("{name} received");
-            self.stop();
+            if signal == SIGHUP {
+                self.jwks.refresh();
+            } else {
+                systemd::stopping();
+                self.stop();
+                break;
+            }
         }
         self.wait()
     }
 }
 
-/// SIGTERM and SIGINT, caught from when this is made: what comes before a server waits for them is
-/// not lost.
+/// SIGTERM, SIGINT and SIGHUP, caught from when this is made: what comes before a server waits for
+/// them is not lost.
 #[derive(Debug)]
-pub struct StopSignals(Signals);
+pub struct Signals(iterator::Signals);
 
-impl StopSignals {
+impl Signals {
     /// Catches the signals.
     ///
     /// # Errors
     /// What the system says.
-    pub fn catch() -> io::Result<StopSignals> {
-        Signals::new([SIGTERM, SIGINT]).map(StopSignals)
+    pub fn catch() -> io::Result<Signals> {
+        iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Signals)
     }
 }
 
@@ -198,6 +238,13 @@ impl fmt::Display for Crashed {
 }
 
 impl Error for Crashed {}
+
+/// A path that nobody else asks for. Each `RandomState` has keys of its own.
+fn random_path() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = || RandomState::new().hash_one(0);
+    format!("/{:016x}{:016x}", random(), random())
+}
 
 /// The date of this program's source, set by the build script: no clock is right that says less.
 fn build_date() -> SystemTime {

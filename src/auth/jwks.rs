@@ -73,6 +73,8 @@ pub struct Settings {
     pub max_waiting: usize,
     /// The clock floor until the tenant, or the disk copy, says more.
     pub clock_floor: SystemTime,
+    /// Told in one line how things stand, after each fetch: for a service manager.
+    pub report: fn(&str),
 }
 
 /// Nobody can be let in at the moment, through no fault of theirs.
@@ -152,6 +154,12 @@ impl Jwks {
             .name("jwks".into())
             .spawn(move || refresher.run())?;
         Ok(Jwks { shared })
+    }
+
+    /// Has the keys fetched now, whatever was fetched when.
+    pub fn refresh(&self) {
+        self.shared.lock().wanted = true;
+        self.shared.changed.notify_all();
     }
 
     /// The keys that count at this moment.
@@ -251,6 +259,10 @@ impl Refresher {
     fn take(&self, answer: Answer) -> Option<Stored> {
         let now = Moment::now();
         let random = random();
+        let failure = answer
+            .as_ref()
+            .err()
+            .map(|refused| refused.error.to_string());
         let mut state = self.shared.lock();
         let to_keep = match answer {
             Ok(fetched) => state.succeed(fetched, self.fetcher.url(), now, random),
@@ -265,7 +277,10 @@ impl Refresher {
                 None
             }
         };
+        let standing = state.standing(failure.as_deref(), now, &self.shared.settings);
+        drop(state);
         self.shared.changed.notify_all();
+        (self.shared.settings.report)(&standing);
         to_keep
     }
 }
@@ -530,6 +545,22 @@ impl State {
         let (why, pause) = (refused.error, pause.as_secs_f64());
         warn!("cannot fetch the keys from {url}: {why}; next try in {pause:.0} s");
         self.tell_staleness(now, settings);
+    }
+
+    /// How things stand after a fetch, in one line.
+    fn standing(&self, failure: Option<&str>, now: Moment, settings: &Settings) -> String {
+        let keys = match &self.held {
+            None => "no keys".to_owned(),
+            Some(held) => match held.staleness(now, settings) {
+                Told::Fresh => held.keys.to_string(),
+                Told::Stale => format!("stale keys: {}", held.keys),
+                Told::TooStale => format!("keys too stale to serve: {}", held.keys),
+            },
+        };
+        match failure {
+            None => format!("{keys} from the tenant"),
+            Some(failure) => format!("{keys}; the latest fetch failed: {failure}"),
+        }
     }
 
     /// Tells the log, once each, that the keys in hand have become stale, and too stale.

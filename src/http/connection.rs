@@ -117,6 +117,8 @@ pub struct Service {
     pub cors: Cors,
     /// The deadlines.
     pub timeouts: Timeouts,
+    /// A path whose requests are not logged: that of the server's own probes.
+    pub unlogged_path: Option<String>,
 }
 
 impl fmt::Debug for Service {
@@ -228,14 +230,9 @@ impl<T: Transport> ServedConnection<'_, T> {
         let without_body = request.method == tiny_http::Method::Head;
         let wire = response::print(response, without_body, says);
         // Logged before it is written: who has the answer finds the line.
-        info!(
-            "{} {} {} {status} {:.3} ms{}",
-            self.peer,
-            Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
-            Escaped::new(request.path, MAX_LOGGED_PATH),
-            started.elapsed().as_secs_f64() * 1e3,
-            LoggedSubject(subject.as_deref()),
-        );
+        if self.service.unlogged_path.as_deref() != Some(request.path) {
+            self.log(&request, status, started, subject.as_deref());
+        }
         self.write_response(&wire)?;
         if !keep_alive {
             return Err(End::Answered);
@@ -243,6 +240,18 @@ impl<T: Transport> ServedConnection<'_, T> {
         self.received.consume(length);
         self.has_answered = true;
         Ok(())
+    }
+
+    /// The line of a request that was answered.
+    fn log(&self, request: &Request<'_>, status: u16, started: Instant, subject: Option<&str>) {
+        info!(
+            "{} {} {} {status} {:.3} ms{}",
+            self.peer,
+            Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
+            Escaped::new(request.path, MAX_LOGGED_PATH),
+            started.elapsed().as_secs_f64() * 1e3,
+            LoggedSubject(subject),
+        );
     }
 
     /// Waits for a whole head; its length, or why there will be none to answer in the usual way.

@@ -11,7 +11,7 @@
 //! thing it waits for is the thread of a connection, to notice that it was closed or has answered.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Type};
@@ -28,7 +28,7 @@ use super::connection::{self, Lifecycle, Service, Waiting};
 use super::pool::Pool;
 use super::response;
 use super::slots::{Group, Place, Slots};
-use super::socket::{Socket, SocketTransport};
+use super::socket::{Address, Listening, Peer, Socket, SocketTransport};
 
 /// Connections the kernel keeps for us while all slots are taken.
 const BACKLOG: i32 = 1024;
@@ -42,14 +42,18 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 const BUSY_TIME: Duration = Duration::from_millis(20);
 /// How long an evicted connection's thread may take to notice.
 const EVICTION_TIME: Duration = Duration::from_secs(1);
+/// At a drain: how long it may take to accept what is in the backlog.
+const BACKLOG_TIME: Duration = Duration::from_millis(250);
 /// At a drain: how long a connection may still send a request, and how long all may take.
 const DRAIN_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
-/// A bound socket that accepts connections.
+/// Bound sockets that accept connections.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    local_addr: SocketAddr,
+    sockets: Vec<Listening>,
+    /// Whether nobody else accepts from them when this process no longer does.
+    owns_sockets: bool,
+    addresses: Vec<Address>,
     wake: UnixStream,
     drain: Drain,
     slots: Arc<Slots>,
@@ -83,14 +87,36 @@ impl Listener {
     /// # Errors
     /// What the system says: the port is taken, the address is not this host's, ...
     pub fn bind(address: SocketAddr, max_connections: usize) -> io::Result<Listener> {
-        let socket = bind(address)?;
-        let local_addr = socket.local_addr()?;
+        Listener::new(vec![Listening::Tcp(bind(address)?)], true, max_connections)
+    }
+
+    /// Accepts from `sockets` that listen already, at most `max_connections` at once. They are not
+    /// this process's own: at a drain, what is in their backlog is left to whoever comes next.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn adopt(sockets: Vec<Listening>, max_connections: usize) -> io::Result<Listener> {
+        Listener::new(sockets, false, max_connections)
+    }
+
+    fn new(
+        sockets: Vec<Listening>,
+        owns_sockets: bool,
+        max_connections: usize,
+    ) -> io::Result<Listener> {
         let (wake, waker) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
+        let mut addresses = Vec::new();
+        for socket in &sockets {
+            // Waited for with `poll`; a connection can be gone again before it is accepted.
+            socket.set_nonblocking(true)?;
+            addresses.push(socket.address()?);
+        }
         let capacity = fit_descriptors(max_connections);
         Ok(Listener {
-            socket,
-            local_addr,
+            sockets,
+            owns_sockets,
+            addresses,
             wake,
             drain: Drain {
                 draining: Arc::default(),
@@ -101,9 +127,9 @@ impl Listener {
         })
     }
 
-    /// The address bound, with the port the system chose when 0 was asked for.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Where it listens, with the port the system chose when 0 was asked for.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// How many connections there may be at once.
@@ -118,34 +144,36 @@ impl Listener {
 
     /// Accepts and serves connections until drained.
     pub fn run(self, service: Service) {
-        info!("listening on http://{}", self.local_addr);
+        for address in &self.addresses {
+            info!("listening on {address}");
+        }
         let service = Arc::new(service);
         let mut back_off = BackOff::default();
         while !self.drain.is_started() {
-            self.wait(&[self.socket.as_fd(), self.wake.as_fd()], None);
-            match self.socket.accept() {
-                Ok((stream, peer)) => {
-                    back_off.end();
-                    self.admit(stream, peer, &service);
+            self.wait(true, None);
+            let mut failure = None;
+            for socket in &self.sockets {
+                match socket.accept() {
+                    Ok((socket, peer)) => {
+                        back_off.end();
+                        self.admit(socket, peer, &service);
+                    }
+                    Err(error) if is_about_one_connection(&error) => {}
+                    Err(error) => failure = Some(error),
                 }
-                Err(error) if is_about_one_connection(&error) => {}
-                Err(error) => {
-                    let pause = back_off.next(&error);
-                    self.wait(&[self.wake.as_fd()], Some(pause));
-                }
+            }
+            if let Some(error) = failure {
+                let pause = back_off.next(&error);
+                self.wait(false, Some(pause));
             }
         }
         self.finish(&service);
     }
 
     /// Gives a connection a slot and a worker, at another's expense if need be.
-    fn admit(&self, stream: TcpStream, peer: SocketAddr, service: &Arc<Service>) {
-        if let Err(error) = prepare(&stream) {
-            debug!("{peer} gone: {error}");
-            return;
-        }
-        let socket = Arc::new(Socket(stream));
-        let group = Group::of(peer.ip());
+    fn admit(&self, socket: Socket, peer: Peer, service: &Arc<Service>) {
+        let socket = Arc::new(socket);
+        let group = Group::of(peer);
         let take = || self.slots.take(Arc::clone(&socket), group);
         let take_from_another = || {
             if self.slots.evict(None) {
@@ -175,34 +203,45 @@ impl Listener {
         }
     }
 
-    /// Waits until one of `descriptors` can be read, or `time` has passed.
-    fn wait(&self, descriptors: &[std::os::fd::BorrowedFd<'_>], time: Option<Duration>) {
-        let mut polled: Vec<_> = descriptors
+    /// Waits for a drain, or `time`; with `sockets`, for a connection as well.
+    fn wait(&self, sockets: bool, time: Option<Duration>) {
+        let sockets = self
+            .sockets
             .iter()
-            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .filter(|_| sockets)
+            .map(Listening::as_fd);
+        let descriptors = std::iter::once(self.wake.as_fd()).chain(sockets);
+        let mut polled: Vec<_> = descriptors
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let time = time.and_then(|time| Timespec::try_from(time).ok());
         // A signal ends the wait early, which is harmless: the callers look again.
         let _ = poll(&mut polled, time.as_ref());
     }
 
+    /// Accepts what came before the drain, and may have sent its request already. Without an end in
+    /// sight, as clients that are answered come again, it stops.
+    fn empty_backlog(&self, service: &Arc<Service>) {
+        let started = Instant::now();
+        for socket in &self.sockets {
+            while started.elapsed() < BACKLOG_TIME {
+                match socket.accept() {
+                    Ok((socket, peer)) => self.admit(socket, peer, service),
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
     /// The drain: what is connected gets its answers, within limits.
     fn finish(self, service: &Arc<Service>) {
         let started = Instant::now();
         let left = |time: Duration| time.saturating_sub(started.elapsed());
-        // What is in the backlog came before the signal, and may have sent its request already.
-        // There is an end to it even if new ones come faster than they are admitted.
-        for _ in 0..BACKLOG {
-            match self.socket.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer, service),
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(_) => break,
-            }
-            if left(DRAIN_TIME.0).is_zero() {
-                break;
-            }
+        if self.owns_sockets {
+            self.empty_backlog(service);
         }
-        drop(self.socket);
+        drop(self.sockets);
         info!("draining {} connections", self.slots.used());
         // A request that is in the socket already can still be read after this.
         self.slots.shut_down(Some(&[Waiting::Idle]), Shutdown::Read);
@@ -250,8 +289,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    // It is waited for with `poll`; a connection can be gone again before it is accepted.
-    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -267,27 +304,17 @@ fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Inherited from the listener on some systems, though not on Linux.
-    #[cfg(not(target_os = "linux"))]
-    stream.set_nonblocking(false)?;
-    // Answers are written whole: there is nothing to wait for.
-    stream.set_nodelay(true)
-}
-
 /// Answers 503 without a thread: one attempt, and whatever has come in is thrown away.
-fn refuse(socket: &Socket, peer: SocketAddr, service: &Service, why: &str) {
+fn refuse(mut socket: &Socket, peer: Peer, service: &Service, why: &str) {
     warn!("{peer} 503: {why}");
     let mut response = response::error(503, "Service Unavailable");
     service.cors.apply(None, &mut response);
     let wire = response::print(response, false, response::Connection::Close);
-    let stream = &socket.0;
     // The accept thread waits for no peer: what does not fit the socket's buffer is lost.
-    if stream.set_nonblocking(true).is_ok() {
-        let mut stream = stream;
-        let _ = stream.write(&wire);
-        let _ = stream.shutdown(Shutdown::Write);
-        let _ = io::Read::read(&mut stream, &mut [0; 4096]);
+    if socket.set_nonblocking(true).is_ok() {
+        let _ = socket.write(&wire);
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = io::Read::read(&mut socket, &mut [0; 4096]);
     }
 }
 

@@ -10,7 +10,7 @@ mod pool;
 pub mod request;
 pub mod response;
 mod slots;
-mod socket;
+pub mod socket;
 
 pub use connection::{Handler, Reply};
 pub use request::Request;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::connection::Waiting;
-use super::socket::Socket;
+use super::socket::{Peer, Socket};
 
 /// The phase of a slot in one word: 0 while serving; else the microseconds since the table was
 /// made at which the wait began, plus one, shifted left twice, and [`Waiting`] below that.
@@ -19,15 +19,23 @@ type Phase = u64;
 const SERVING: Phase = 0;
 const EVICTED: Phase = Phase::MAX;
 
-/// Whom connections are counted for: an IPv4 address, or an IPv6 /64.
+/// Whom connections are counted for: an IPv4 address, an IPv6 /64, or all of this host's own.
 ///
 /// An IPv6 host has a whole /64 to itself, so that counting its addresses would count nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Group(u128);
 
 impl Group {
-    /// The group of a peer's address.
-    pub fn of(address: IpAddr) -> Group {
+    /// The group of a peer.
+    pub fn of(peer: Peer) -> Group {
+        match peer {
+            Peer::Tcp(address) => Group::of_address(address.ip()),
+            // No address is all zeros.
+            Peer::Unix => Group(0),
+        }
+    }
+
+    fn of_address(address: IpAddr) -> Group {
         let host_part = u128::from(u64::MAX);
         match address.to_canonical() {
             IpAddr::V4(v4) => Group(v4.to_ipv6_mapped().to_bits()),

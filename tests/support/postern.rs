@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the line that tells the address says before it.
-const LISTENING: &str = "listening on http://";
+const LISTENING: &str = "listening on ";
 
 /// What the line says that tells of new keys.
 const FETCHED: &str = "fetched ";
@@ -47,6 +48,7 @@ pub struct Builder {
     dir: TempDir,
     close_stderr: bool,
     stderr: Option<Stdio>,
+    stdin: Option<Stdio>,
 }
 
 impl Postern {
@@ -65,6 +67,7 @@ impl Postern {
             dir: TempDir::new(),
             close_stderr: false,
             stderr: None,
+            stdin: None,
         };
         builder
             .env("AUTH0_DOMAIN", tenant.domain())
@@ -201,6 +204,14 @@ impl Builder {
         self
     }
 
+    /// With this socket passed to it as systemd does, instead of an address to listen on.
+    pub fn socket(mut self, listening: impl Into<OwnedFd>) -> Builder {
+        // A child inherits its standard streams and no other descriptor; the shell moves it.
+        self.stdin = Some(listening.into().into());
+        let pass = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\"";
+        self.prefix(&["sh", "-c", pass])
+    }
+
     /// With this as its standard error. Then nothing it logs is seen.
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
         self.stderr = Some(stderr.into());
@@ -217,7 +228,10 @@ impl Builder {
             let mut postern = self.spawn();
             // A panic in here drops the server, and so kills it.
             let line = postern.wait_for_log(LISTENING);
-            postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+            // On a Unix socket it has none, and the test knows the path.
+            if !line.contains("listening on unix:") {
+                postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
+            }
             return postern;
         }
         // It cannot tell which port it got, so it is told one.
@@ -253,7 +267,7 @@ impl Builder {
         clean_env(&mut command);
         let mut child = command
             .envs(self.env)
-            .stdin(Stdio::null())
+            .stdin(self.stdin.unwrap_or_else(Stdio::null))
             .stdout(Stdio::piped())
             .stderr(self.stderr.unwrap_or_else(Stdio::piped))
             .spawn()
@@ -391,6 +405,6 @@ fn free_addr() -> SocketAddr {
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once(LISTENING)?;
+    let (_, rest) = line.split_once("listening on http://")?;
     rest.split_whitespace().next()?.parse().ok()
 }

@@ -54,6 +54,7 @@ impl Host {
             cooldown: Duration::from_secs(30),
             max_waiting: 4,
             clock_floor: now.wall - 100 * DAY,
+            report: |_| {},
         };
         Host {
             state: State::new(now, &settings),

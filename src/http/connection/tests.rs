@@ -121,6 +121,7 @@ fn play(steps: Vec<Step>, write_size: usize, head: Duration) -> Log {
             idle: Duration::from_secs(30),
             write: Duration::from_secs(10),
         },
+        unlogged_path: None,
     };
     serve(script, &"test", &service, &Alone);
     Arc::into_inner(log)

@@ -35,15 +35,15 @@ impl Host {
     fn connect(&self, address: &str) -> Option<Peer> {
         let stream = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = self.listener.accept().unwrap();
-        let group = Group::of(address.parse().unwrap());
-        let place = self.slots.take(Arc::new(Socket(accepted)), group)?;
+        let group = Group::of_address(address.parse().unwrap());
+        let place = self.slots.take(Arc::new(Socket::Tcp(accepted)), group)?;
         Some(Peer { place, stream })
     }
 }
 
 #[test]
 fn a_group_is_an_ipv4_address_or_an_ipv6_64() {
-    let group = |text: &str| Group::of(text.parse().unwrap());
+    let group = |text: &str| Group::of_address(text.parse().unwrap());
     assert_eq!(group("192.0.2.1"), group("::ffff:192.0.2.1"));
     assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
     assert_eq!(group("2001:db8::1"), group("2001:db8::ffff:1:2:3"));

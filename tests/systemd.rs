@@ -1,0 +1,240 @@
+//! What systemd and the server tell each other, with a test in the place of systemd.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use support::client::{Client, bearer};
+use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
+use support::postern::{Builder, Postern};
+use support::tenant::{Behaviour, Tenant};
+use support::token::Token;
+use support::{TempDir, wait_until};
+
+/// The socket on which a service manager is told how the service does.
+struct Manager {
+    dir: TempDir,
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn new() -> Manager {
+        let dir = TempDir::new();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        Manager { dir, socket }
+    }
+
+    fn supervise(&self, builder: Builder) -> Builder {
+        builder.env(
+            "NOTIFY_SOCKET",
+            self.dir.path().join("notify").display().to_string(),
+        )
+    }
+
+    /// Waits until it is told something with this text, which it returns.
+    fn wait_for(&self, text: &str) -> String {
+        let mut told = Vec::new();
+        let mut message = [0; 4096];
+        loop {
+            let length = self
+                .socket
+                .recv(&mut message)
+                .unwrap_or_else(|error| panic!("{error}: {text:?} in {told:?}"));
+            let line = String::from_utf8(message[..length].to_vec()).unwrap();
+            if line.contains(text) {
+                return line;
+            }
+            told.push(line);
+        }
+    }
+}
+
+#[test]
+fn the_manager_is_told_how_the_service_does() {
+    let manager = Manager::new();
+    let mut tenant = Tenant::start();
+    tenant.answer(Behaviour::Status(500));
+    let mut postern = manager.supervise(Postern::builder(&tenant)).start();
+    manager.wait_for("READY=1");
+    let failed = manager.wait_for("STATUS=no keys");
+    assert!(failed.contains("HTTP 500"), "{failed}");
+    tenant.answer(Behaviour::Keys);
+    let fetched = manager.wait_for("STATUS=2 keys (");
+    assert!(fetched.contains(tenant.key().kid()), "{fetched}");
+    tenant.stop();
+    postern.signal("HUP");
+    manager.wait_for("the latest fetch failed: connecting failed");
+    postern.signal("TERM");
+    manager.wait_for("STOPPING=1");
+    assert_eq!(postern.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn sighup_fetches_the_keys_now() {
+    let tenant = Tenant::start();
+    let postern = Postern::start(&tenant);
+    let old = bearer(&Token::user(&tenant).sign());
+    let headers = [("Authorization", old.as_str())];
+    assert_eq!(postern.get(PROTECTED, &headers).status, 200);
+    tenant.set_keys(vec![tenant.next_key().jwk()]);
+    for fetches in 2..5 {
+        postern.signal("HUP");
+        tenant.wait_for_fetches(fetches);
+    }
+    wait_until("the dropped key is gone", || {
+        postern.get(PROTECTED, &headers).status == 401
+    });
+}
+
+#[test]
+fn the_watchdog_is_fed_by_answers_over_the_listening_socket() {
+    let manager = Manager::new();
+    let tenant = Tenant::start();
+    let builder = Postern::builder(&tenant)
+        .env("WATCHDOG_USEC", "300000")
+        .env("MAX_CONNECTIONS", "1");
+    let postern = manager.supervise(builder).start();
+    for _ in 0..3 {
+        manager.wait_for("WATCHDOG=1");
+    }
+    // A stranger that takes the only slot does not starve it, and is evicted.
+    let mut stranger = Client::connect(postern.addr());
+    stranger.send("GET /");
+    for _ in 0..3 {
+        manager.wait_for("WATCHDOG=1");
+    }
+    stranger.assert_closed();
+    assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+    let requests: Vec<_> = postern
+        .logs()
+        .into_iter()
+        .filter(|line| line.contains(" GET "))
+        .collect();
+    assert_eq!(requests.len(), 1, "a probe was logged: {requests:#?}");
+}
+
+#[test]
+fn a_full_house_is_alive() {
+    let manager = Manager::new();
+    let tenant = Tenant::start();
+    tenant.answer(Behaviour::Stall);
+    let builder = Postern::builder(&tenant)
+        .env("WATCHDOG_USEC", "300000")
+        .env("MAX_CONNECTIONS", "1");
+    let postern = manager.supervise(builder).start();
+    tenant.wait_for_fetches(1);
+    let token = bearer(&Token::user(&tenant).sign());
+    let mut waiting = Client::connect(postern.addr());
+    waiting.send(format!(
+        "GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
+    ));
+    postern.wait_for_log("all connections are busy");
+    manager.wait_for("WATCHDOG=1");
+}
+
+#[test]
+fn without_a_watchdog_there_are_no_probes() {
+    let manager = Manager::new();
+    let tenant = Tenant::start();
+    let postern = manager.supervise(Postern::builder(&tenant)).start();
+    manager.wait_for("STATUS=2 keys");
+    manager.socket.set_nonblocking(true).unwrap();
+    assert!(manager.socket.recv(&mut [0; 100]).is_err());
+    assert!(!postern.logs().iter().any(|line| line.contains("watchdog")));
+}
+
+#[test]
+fn a_passed_tcp_socket_takes_the_place_of_host_and_port() {
+    let tenant = Tenant::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let postern = Postern::builder(&tenant)
+        .env("PORT", "1")
+        .socket(listener)
+        .start();
+    assert_eq!(postern.addr(), addr);
+    assert_eq!(postern.get(PUBLIC, &[]).text(), PUBLIC_BODY);
+}
+
+#[test]
+fn a_passed_unix_socket_is_served_alike() {
+    let tenant = Tenant::start();
+    let dir = TempDir::new();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut postern = Postern::builder(&tenant).socket(listener).start();
+    postern.wait_for_log(&format!("listening on unix:{}", path.display()));
+    let mut stream = UnixStream::connect(&path).unwrap();
+    for end in ["", "Connection: close\r\n"] {
+        write!(stream, "GET {PUBLIC} HTTP/1.1\r\nHost: x\r\n{end}\r\n").unwrap();
+    }
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(
+        answers.matches("HTTP/1.1 200 OK\r\n").count(),
+        2,
+        "{answers}"
+    );
+    assert_eq!(answers.matches(PUBLIC_BODY).count(), 2, "{answers}");
+    postern.wait_for_log(&format!("unix GET {PUBLIC} 200"));
+    postern.signal("TERM");
+    assert_eq!(postern.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn what_is_no_listening_socket_is_refused() {
+    let tenant = Tenant::start();
+    let dir = TempDir::new();
+    let file = std::fs::File::create(dir.path().join("file")).unwrap();
+    let started = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        Postern::builder(&tenant).socket(file).start()
+    }));
+    let message = *started.unwrap_err().downcast::<String>().unwrap();
+    assert!(
+        message.contains("cannot use the sockets passed by systemd"),
+        "{message}"
+    );
+}
+
+#[test]
+fn restarts_behind_a_passed_socket_lose_no_connection() {
+    let tenant = Tenant::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let start = || {
+        Postern::builder(&tenant)
+            .socket(listener.try_clone().unwrap())
+            .start()
+    };
+    let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Outlives the clients, whose last requests it answers.
+    let mut postern = start();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let response = support::client::get(addr, PUBLIC, &[]);
+                    assert_eq!(response.status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..10 {
+            let before = answered.load(Ordering::Relaxed);
+            wait_until("requests are answered", || {
+                answered.load(Ordering::Relaxed) >= before + 20
+            });
+            postern.signal("TERM");
+            assert_eq!(postern.wait_exit().code(), Some(0));
+            postern = start();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
