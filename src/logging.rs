@@ -5,7 +5,7 @@
 //! from the network can forge a line or steer a terminal; a line has a greatest length; and the
 //! panic with which `eprintln!` answers a full disk or a closed pipe ends here.
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 use std::{
     cell::Cell,
@@ -14,6 +14,7 @@ use std::{
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     thread,
 };
+use time::format_description::BorrowedFormatItem as FormatItem;
 
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;
@@ -31,23 +32,29 @@ thread_local! {
 /// Sends the records of the `log` crate to standard error, those of postern from `level` on.
 ///
 /// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
-/// systemd journal, which notes the time itself, lines have no timestamp. A second call changes
+/// systemd journal, which notes the time itself, lines begin with their priority instead of it. A second call changes
 /// nothing.
 pub fn init(level: LevelFilter) {
     let others = match level {
         LevelFilter::Trace => LevelFilter::Trace,
         _ => level.min(LevelFilter::Warn),
     };
-    let printer = SimpleLogger::new()
-        .with_level(others)
-        .with_module_level("postern", level);
-    let printer = if stderr_is_journal() {
-        printer.without_timestamps()
-    } else {
-        printer.with_utc_timestamps()
+    let printer = || {
+        SimpleLogger::new()
+            .with_level(others)
+            .with_module_level("postern", level)
     };
-    let max_level = printer.max_level();
-    if log::set_boxed_logger(Box::new(Logger { printer })).is_ok() {
+    let max_level = printer().max_level();
+    let printers = if stderr_is_journal() {
+        // Its only text before the level is the timestamp: here one that says nothing of time.
+        PRIORITIES
+            .iter()
+            .map(|priority| printer().with_timestamp_format(priority))
+            .collect()
+    } else {
+        vec![printer().with_utc_timestamps()]
+    };
+    if log::set_boxed_logger(Box::new(Logger { printers })).is_ok() {
         log::set_max_level(max_level);
     }
 }
@@ -197,13 +204,32 @@ fn misleads(character: char) -> bool {
         '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// What the journal reads a line's priority from (`sd-daemon(3)`), for error, warn, info, debug and
+/// trace.
+const PRIORITIES: [&[FormatItem<'_>]; 5] = [
+    &[FormatItem::StringLiteral("<3>")],
+    &[FormatItem::StringLiteral("<4>")],
+    &[FormatItem::StringLiteral("<6>")],
+    &[FormatItem::StringLiteral("<7>")],
+    &[FormatItem::StringLiteral("<7>")],
+];
+
 struct Logger {
-    printer: SimpleLogger,
+    /// One for each of [`PRIORITIES`] under the journal, else one for all.
+    printers: Vec<SimpleLogger>,
+}
+
+impl Logger {
+    fn printer(&self, level: Level) -> &SimpleLogger {
+        self.printers
+            .get(level as usize - 1)
+            .unwrap_or(&self.printers[0])
+    }
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.printer.enabled(metadata)
+        self.printers[0].enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -215,7 +241,7 @@ impl Log for Logger {
         line.clear();
         let _ = Escaper::new(&mut line, MAX_MESSAGE).write_fmt(*record.args());
         print_quietly(|| {
-            self.printer.log(
+            self.printer(record.level()).log(
                 &Record::builder()
                     .args(format_args!("{line}"))
                     .metadata(record.metadata().clone())

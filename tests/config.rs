@@ -653,7 +653,7 @@ fn lines_have_a_timestamp_except_in_the_journal() {
         stderr.lines().next().unwrap().to_owned()
     };
     let stamped = |line: &str| line.as_bytes()[10] == b'T' && line.contains("Z INFO  [postern");
-    let plain = |line: &str| line.starts_with("INFO  [postern");
+    let plain = |line: &str| line.starts_with("<6> INFO  [postern");
 
     assert!(stamped(&first_line(None)));
     assert!(stamped(&first_line(Some(""))));
