@@ -112,6 +112,7 @@ fn the_watchdog_is_fed_by_answers_over_the_listening_socket() {
     }
     stranger.assert_closed();
     assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+    postern.wait_for_log(" GET ");
     let requests: Vec<_> = postern
         .logs()
         .into_iter()
