@@ -409,6 +409,7 @@ fn a_clock_behind_the_tenants_lets_nobody_in() {
     for _ in 0..5 {
         assert_unavailable(&get(&postern, "nonsense"), "clock_unset");
     }
+    postern.wait_for_log("the system clock is");
     let told = postern
         .logs()
         .iter()
