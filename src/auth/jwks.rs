@@ -475,9 +475,8 @@ impl State {
     }
 
     fn end(&mut self, date: Option<SystemTime>) {
+        // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
         self.fetching = false;
-        // Who asked meanwhile has the outcome it asked for.
-        self.wanted = false;
         self.fetches_ended += 1;
         if let Some(date) = date {
             // Downwards, too: an earlier answer's clock may have been wrong, the latest one counts.

@@ -270,6 +270,17 @@ fn tokens_get_one_fetch_per_cooldown() {
 }
 
 #[test]
+fn a_refresh_wanted_during_a_fetch_follows_it() {
+    let mut host = Host::new();
+    host.state.begin();
+    host.state.wanted = true;
+    host.state.succeed(fetched("a"), "url", host.now, 0.5);
+    assert_eq!(host.until_fetch(), Duration::ZERO);
+    host.succeed(fetched("a"));
+    assert!(host.until_fetch() > Duration::ZERO);
+}
+
+#[test]
 fn only_a_recent_success_proves_that_a_key_is_not_there() {
     let mut host = Host::new();
     assert!(!host.state.is_proven(0, host.now), "never fetched");
