@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::TempDir;
 use support::client::{Client, bearer};
+use support::contract::{PROTECTED, PUBLIC};
 use support::postern::{Postern, binary};
 use support::tenant::{Behaviour, Tenant};
 use support::token::Token;
 use support::usage::{raise_descriptor_limit, usage, wait_for_usage};
+use support::{TempDir, wait_until};
 
-const PUBLIC: &str = "/api/messages/public";
 const REQUEST: &str = "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const MIB: u64 = 1024 * 1024;
 
@@ -252,9 +252,8 @@ fn when_every_slot_is_serving_a_new_connection_gets_503() {
         .start();
     tenant.wait_for_fetches(1);
     let authorization = bearer(&Token::user(&tenant).sign());
-    let request = format!(
-        "GET /api/messages/protected HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
-    );
+    let request =
+        format!("GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n");
     // A new connection closes the other one if it comes before the other's request has been read.
     // Then it has the slot, and they change places.
     let mut waiting = Client::connect(postern.addr());
@@ -585,16 +584,10 @@ fn a_full_or_closed_standard_error_stops_nothing() {
                 );
             }
             // The keys are on their way.
-            let deadline = Instant::now() + support::PATIENCE;
             let protected = [("Authorization", authorization.as_str())];
-            while client
-                .request("GET", "/api/messages/protected", &protected)
-                .status
-                != 200
-            {
-                assert!(Instant::now() < deadline, "{kind} at {level}");
-                thread::sleep(Duration::from_millis(5));
-            }
+            wait_until(&format!("{kind} at {level}: a token is accepted"), || {
+                client.request("GET", PROTECTED, &protected).status == 200
+            });
             client.send("nonsense\r\n");
             assert_eq!(client.response().status, 400, "{kind} at {level}");
             postern.signal("TERM");

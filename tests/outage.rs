@@ -11,13 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use support::client::{Client, Response, bearer};
+use support::contract::{PROTECTED, PUBLIC};
 use support::postern::{Builder, Postern};
 use support::tenant::{Behaviour, Tenant, http_date};
 use support::token::{Token, now};
 use support::{TempDir, wait_until};
 
-const PROTECTED: &str = "/api/messages/protected";
-const PUBLIC: &str = "/api/messages/public";
 const DAY: u64 = 86_400;
 
 fn get(postern: &Postern, token: &str) -> Response {
@@ -49,11 +48,7 @@ fn with_state(tenant: &Tenant, state: &Path) -> Builder {
 fn fill(tenant: &Tenant, state: &Path) {
     let mut postern = with_state(tenant, state).start();
     postern.wait_for_keys();
-    let deadline = Instant::now() + support::PATIENCE;
-    while !state.join("jwks.json").exists() {
-        assert!(Instant::now() < deadline, "no copy appears");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a copy appears", || state.join("jwks.json").exists());
     postern.signal("TERM");
     assert_eq!(postern.wait_exit().code(), Some(0));
 }
@@ -254,16 +249,13 @@ fn a_rotation_during_an_outage_throws_nobody_out() {
     }
     tenant.set_keys(vec![tenant.key().jwk(), fresh_key.jwk()]);
     tenant.resume();
-    let deadline = Instant::now() + support::PATIENCE;
-    loop {
+    wait_until("the new key is found", || {
         let response = get(&postern, &unknown);
-        if response.status == 200 {
-            break;
+        if response.status != 200 {
+            assert_unavailable(&response, "signing_key_unavailable");
         }
-        assert_unavailable(&response, "signing_key_unavailable");
-        assert!(Instant::now() < deadline, "never found");
-        thread::sleep(Duration::from_millis(20));
-    }
+        response.status == 200
+    });
 }
 
 #[test]
