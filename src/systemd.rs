@@ -97,23 +97,22 @@ fn probe(address: &Address, path: &str, time: Duration) -> io::Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n");
     match address {
         Address::Tcp(address) => {
-            let mut stream = TcpStream::connect_timeout(&reachable(*address), time)?;
+            let stream = TcpStream::connect_timeout(&reachable(*address), time)?;
             stream.set_read_timeout(Some(time))?;
-            stream.write_all(request.as_bytes())?;
-            read_answer(&stream)
+            ask(stream, &request)
         }
         Address::Unix(Some(path)) => {
-            let mut stream = UnixStream::connect(path)?;
+            let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(time))?;
-            stream.write_all(request.as_bytes())?;
-            read_answer(&stream)
+            ask(stream, &request)
         }
         // Nobody can connect to it by name: that the process runs must do.
         Address::Unix(None) => Ok(()),
     }
 }
 
-fn read_answer(stream: impl Read) -> io::Result<()> {
+fn ask(mut stream: impl Read + Write, request: &str) -> io::Result<()> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     if answer.starts_with(b"HTTP/1.1 ") && answer.ends_with(b"}") {

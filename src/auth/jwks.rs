@@ -185,7 +185,7 @@ impl Jwks {
         if state.ask(asked_at, settings) {
             self.shared.changed.notify_all();
         }
-        if state.is_expecting() && state.fetches_ended == ended_before {
+        if state.is_expecting() {
             if state.waiting >= settings.max_waiting {
                 return Err(Unavailable::Keys {
                     retry_after: MIN_PAUSE,
