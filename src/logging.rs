@@ -66,13 +66,27 @@ pub fn init(level: LevelFilter) {
 pub fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
         if !PRINTING.get() {
-            let _ = std::io::stderr().write_all(panic_line(info).as_bytes());
+            write_fault(&panic_message(info), MAX_MESSAGE);
         }
     }));
 }
 
-fn panic_line(info: &PanicHookInfo<'_>) -> String {
-    let mut text = String::from("postern: panic");
+/// Why the program cannot go on: one line on standard error, whether [`init`] has been called or
+/// not. One that is full or closed changes nothing.
+pub fn complain(text: &str) {
+    write_fault(text, usize::MAX);
+}
+
+fn write_fault(text: &str, max_bytes: usize) {
+    let priority = if stderr_is_journal() { "<3>" } else { "" };
+    let mut line = format!("{priority}postern: ");
+    escape_into(&mut line, text, max_bytes);
+    line.push('\n');
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn panic_message(info: &PanicHookInfo<'_>) -> String {
+    let mut text = String::from("panic");
     let thread = thread::current();
     if let Some(name) = thread.name() {
         let _ = write!(text, " in thread {name}");
@@ -87,10 +101,7 @@ fn panic_line(info: &PanicHookInfo<'_>) -> String {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     let _ = write!(text, ": {message}");
-    let mut line = String::new();
-    escape_into(&mut line, &text, MAX_MESSAGE);
-    line.push('\n');
-    line
+    text
 }
 
 /// Appends `text` to `out` with its control characters escaped, in at most `max_bytes` bytes.
@@ -264,7 +275,7 @@ fn print_quietly(print: impl FnOnce()) {
 /// Whether standard error goes to the systemd journal: `JOURNAL_STREAM` names its device and
 /// inode (`systemd.exec(5)`). A child with a redirected standard error inherits the variable, so
 /// the two are compared; where they cannot be, the variable alone decides.
-fn stderr_is_journal() -> bool {
+pub fn stderr_is_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM").filter(|stream| !stream.is_empty())
     else {
         return false;

@@ -6,7 +6,7 @@
 use lexopt::prelude::*;
 use postern::{
     config::{Config, VARIABLES},
-    logging,
+    logging::{self, complain},
     server::{Server, Signals, StartError},
     systemd,
 };
@@ -65,7 +65,8 @@ fn serve() -> ExitCode {
         Ok(config) => config,
         Err(e) => {
             e.to_string().lines().for_each(complain);
-            if e.tenant_missing() {
+            // Somebody tries it out, then; on a host there is no Cargo.
+            if e.tenant_missing() && !logging::stderr_is_journal() {
                 complain("cargo run --example demo shows postern without an Auth0 account");
             }
             return ExitCode::from(EXIT_CONFIG);
@@ -128,12 +129,4 @@ fn help() -> String {
 fn print(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS
-}
-
-/// One line to standard error; a full or closed one changes no exit code.
-fn complain(text: &str) {
-    let mut line = String::from("postern: ");
-    logging::escape_into(&mut line, text, usize::MAX);
-    line.push('\n');
-    let _ = std::io::stderr().write_all(line.as_bytes());
 }

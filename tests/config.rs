@@ -3,6 +3,7 @@
 //! `POSTERN_BIN` names another binary to test.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::PipeWriter,
@@ -518,6 +519,46 @@ fn the_example_file_works_once_the_tenant_is_filled_in() {
     assert_eq!(ended.code, 78);
     assert_eq!(ended.stderr.lines().count(), 3, "{}", ended.stderr);
     run_until(postern(&folder.0).envs(TENANT), "https://api.example.com");
+}
+
+/// The names that a file of settings explains, commented out or not.
+fn names(file: &str) -> BTreeSet<&str> {
+    file.lines()
+        .filter_map(|line| line.trim_start_matches('#').split_once('='))
+        .map(|(name, _)| name)
+        .filter(|name| {
+            name.bytes()
+                .all(|b| b.is_ascii_uppercase() || b"0_".contains(&b))
+        })
+        .collect()
+}
+
+#[test]
+fn the_settings_for_systemd_are_those_of_the_example_file() {
+    let folder = Folder::new();
+    let settings = include_str!("../systemd/postern.env");
+    folder.write(".env", settings);
+    let ended = run(&mut postern(&folder.0));
+    assert_eq!((ended.code, ended.stderr.lines().count()), (78, 3));
+    let mut expected = names(include_str!("../.env.example"));
+    // The unit sets it, and the proxy counts in the environment only.
+    assert!(expected.remove("STATE_DIRECTORY"));
+    expected.extend(["HTTPS_PROXY", "NO_PROXY"]);
+    assert_eq!(names(settings), expected);
+}
+
+#[test]
+fn the_journal_gets_one_line_with_a_priority_for_each_wrong_setting() {
+    let folder = Folder::new();
+    let ended = run(postern(&folder.0)
+        .env("JOURNAL_STREAM", "not comparable")
+        .env("AUTH0_AUDIENCE", "x"));
+    assert_eq!(ended.code, 78);
+    assert_eq!(
+        ended.stderr,
+        "<3>postern: AUTH0_DOMAIN is not set: write the host of the Auth0 tenant, such as \
+         tenant.eu.auth0.com\n"
+    );
 }
 
 #[test]
