@@ -72,9 +72,21 @@ pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
     info!("feeding the watchdog every {} s", interval.as_secs_f64());
     let feed = move || {
         let mut was_alive = true;
+        let mut was_refused = false;
         loop {
             let started = Instant::now();
-            let probed = probe(&address, &path, interval);
+            let probed = match probe(&address, &path, interval) {
+                // By a Unix socket that is not for this user. To take that for deaf would be to
+                // restart for ever.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    if !was_refused {
+                        warn!("the watchdog is fed without asking: {error}");
+                    }
+                    was_refused = true;
+                    Ok(())
+                }
+                probed => probed,
+            };
             match &probed {
                 Ok(()) => notify(NotifyState::Watchdog),
                 Err(error) if was_alive => warn!("no answer from myself: {error}"),
