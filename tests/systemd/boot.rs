@@ -1,0 +1,514 @@
+//! postern under a real systemd, installed as README.md says: `tests/systemd/run` calls this, in
+//! namespaces of its own, with the root of a Debian that nobody else uses.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod machine;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use machine::{Desk, Machine, wait_for};
+use support::client::{self, Client, bearer};
+use support::contract::{ADMIN, PROTECTED, PUBLIC, PUBLIC_BODY};
+use support::tenant::Tenant;
+use support::token::{AUDIENCE, Token};
+
+/// Where the settings and postern.socket have it listen.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
+
+const SETTINGS: &str = "postern/postern.env";
+
+fn main() -> ExitCode {
+    let (Some(folder), Some(binary)) = (env::args_os().nth(1), env::args_os().nth(2)) else {
+        eprintln!("usage: boot FOLDER BINARY; tests/systemd/run sets it up");
+        return ExitCode::from(64);
+    };
+    let folder = PathBuf::from(folder);
+    let root = folder.join("root");
+    fs::create_dir(folder.join("desk")).expect("an empty folder");
+    let tenant = Tenant::start();
+    let mut host = Host {
+        desk: Desk::new(&folder.join("desk"), Path::new(&binary), &root),
+        machine: Some(Machine::boot(&root)),
+        root,
+        user: Token::user(&tenant).sign(),
+        sent: Mutex::default(),
+        tenant,
+    };
+    for (what, scenario) in SCENARIOS {
+        let started = Instant::now();
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut host)));
+        let seconds = started.elapsed().as_secs_f64();
+        if ended.is_err() {
+            if let Some(machine) = &host.machine {
+                eprintln!("{}", machine.last_words());
+            }
+            eprintln!("FAILED after {seconds:.1} s: {what}");
+            return ExitCode::FAILURE;
+        }
+        println!("ok {seconds:5.1} s  {what}");
+    }
+    if let Some(machine) = host.machine.take() {
+        machine.power_off();
+    }
+    ExitCode::SUCCESS
+}
+
+type Scenario = (&'static str, fn(&mut Host));
+
+/// In this order, each on what the one before has left.
+const SCENARIOS: [Scenario; 16] = [
+    (
+        "installed as README.md says, it is ready and answers",
+        install,
+    ),
+    (
+        "the units have no mistakes, and an exposure of 1.2 at most",
+        units,
+    ),
+    (
+        "the status tells of the keys, the journal has priorities and no token",
+        journal,
+    ),
+    ("a reload fetches the keys", reload),
+    (
+        "a stopped process is found by the watchdog and started again",
+        stopped,
+    ),
+    ("a killed process is started again", killed),
+    (
+        "300 strangers who only connect, for a minute, cause no restart",
+        strangers,
+    ),
+    (
+        "a wrong setting is one line in the journal and no restart loop",
+        wrong_setting,
+    ),
+    ("a full state folder does not stop it", full_state),
+    ("a read-only state folder does not stop it", read_only_state),
+    ("after a reboot without its tenant it lets users in", reboot),
+    ("it is upgraded as README.md says", upgrade),
+    (
+        "ten restarts with the socket unit fail no request",
+        restarts_under_load,
+    ),
+    (
+        "a wrong setting ends the socket unit, too, and mending it is enough",
+        wrong_setting_with_socket,
+    ),
+    (
+        "the socket unit serves port 80 and a Unix socket, whoever may use that",
+        other_sockets,
+    ),
+    (
+        "nothing is left when it is removed as README.md says",
+        remove,
+    ),
+];
+
+struct Host {
+    desk: Desk,
+    /// None while it is off.
+    machine: Option<Machine>,
+    root: PathBuf,
+    tenant: Tenant,
+    /// A token that stays valid.
+    user: String,
+    /// All tokens that have been sent.
+    sent: Mutex<Vec<String>>,
+}
+
+impl Host {
+    fn machine(&self) -> &Machine {
+        self.machine.as_ref().expect("it is switched on")
+    }
+
+    /// The status of an answer on a connection of its own.
+    fn status(&self, path: &str, token: &str) -> u16 {
+        self.sent
+            .lock()
+            .expect("no test panics with it")
+            .push(token.to_owned());
+        client::get(ADDRESS, path, &[("Authorization", &bearer(token))]).status
+    }
+
+    /// Waits until protected requests are answered.
+    fn wait_until_served(&self) {
+        let authorization = bearer(&self.user);
+        wait_for("a protected request is answered", || {
+            client::try_request(
+                ADDRESS,
+                "GET",
+                PROTECTED,
+                &[("Authorization", &authorization)],
+            )
+            .is_ok_and(|response| response.status == 200)
+        });
+    }
+
+    fn main_pid(&self) -> String {
+        self.machine().show("MainPID")
+    }
+
+    /// How often systemd has started it again by itself.
+    fn restarts(&self) -> u32 {
+        let count = self.machine().show("NRestarts");
+        count.parse().expect("systemd tells a number")
+    }
+
+    /// Waits until the service has been started again by itself, and serves.
+    fn wait_for_restart(&self, restarts: u32) {
+        wait_for("it is started again", || {
+            self.restarts() > restarts && self.machine().show("ActiveState") == "active"
+        });
+        self.wait_until_served();
+    }
+
+    /// Runs commands while `clients` threads ask again and again, each request on a connection of
+    /// its own. All of them must be answered, whose number is returned.
+    fn under_load(&self, clients: usize, commands: impl FnOnce(&AtomicUsize)) -> usize {
+        let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let authorization = bearer(&self.user);
+        thread::scope(|scope| {
+            for number in 0..clients {
+                let path = [PUBLIC, PROTECTED][number % 2];
+                let (is_over, answered, authorization) = (&is_over, &answered, &authorization);
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let headers = [("Authorization", authorization.as_str())];
+                        let response = client::get(ADDRESS, path, &headers);
+                        assert_eq!(response.status, 200, "{path}: {}", response.text());
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| commands(&answered)));
+            is_over.store(true, Ordering::Relaxed);
+            if let Err(reason) = ended {
+                panic::resume_unwind(reason);
+            }
+        });
+        answered.into_inner()
+    }
+
+    /// The lines of the service's latest start, priority and text, without what systemd says of it.
+    fn lines_of_last_start(&self) -> Vec<(u64, String)> {
+        let id = self.machine().show("InvocationID");
+        let command = format!("journalctl --no-pager --output=json _SYSTEMD_INVOCATION_ID={id}");
+        let lines = self.machine().run(&command);
+        lines
+            .lines()
+            .map(|line| {
+                let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+                (text("PRIORITY").parse().expect("a number"), text("MESSAGE"))
+            })
+            .collect()
+    }
+}
+
+fn install(host: &mut Host) {
+    host.desk.follow_readme("Write the settings");
+    host.desk.edit(
+        SETTINGS,
+        "AUTH0_DOMAIN=",
+        &format!("AUTH0_DOMAIN={}", host.tenant.domain()),
+    );
+    host.desk.edit(
+        SETTINGS,
+        "AUTH0_AUDIENCE=",
+        &format!("AUTH0_AUDIENCE={AUDIENCE}"),
+    );
+    // The stand-in has a certificate that no public authority would sign.
+    host.desk.edit(
+        SETTINGS,
+        "SSL_CERT_FILE=",
+        "SSL_CERT_FILE=/etc/postern/ca.pem",
+    );
+    host.desk.add_setting_file(host.tenant.ca_file(), "ca.pem");
+    host.desk
+        .follow_readme("Copy settings, units and binary, and start");
+    // `enable --now` has returned: from then on it answers.
+    assert_eq!(host.machine().show("ActiveState"), "active");
+    assert_eq!(client::get(ADDRESS, PUBLIC, &[]).text(), PUBLIC_BODY);
+    host.wait_until_served();
+    let admin = Token::user(&host.tenant).admin().sign();
+    assert_eq!(host.status(ADMIN, &admin), 200);
+    assert_eq!(host.status(ADMIN, &host.user), 403);
+    host.desk.follow_readme("See how it does");
+}
+
+fn units(host: &mut Host) {
+    let machine = host.machine();
+    let verify = "systemd-analyze verify /etc/systemd/system/postern.service /etc/systemd/system/postern.socket";
+    let verified = machine.output(verify);
+    assert!(
+        verified.status.success() && verified.stderr.is_empty(),
+        "{verified:?}"
+    );
+    let table = machine.run(
+        "systemd-analyze security --offline=yes --no-pager /etc/systemd/system/postern.service",
+    );
+    let exposure = table
+        .rsplit_once("Overall exposure level for postern.service: ")
+        .and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<f64>().ok());
+    assert!(exposure.is_some_and(|exposure| exposure <= 1.2), "{table}");
+}
+
+fn journal(host: &mut Host) {
+    let expired = Token::user(&host.tenant).expired().sign();
+    assert_eq!(host.status(PROTECTED, &expired), 401);
+    let status = host.machine().show("StatusText");
+    assert!(status.starts_with("2 keys ("), "{status}");
+    assert!(status.ends_with(" from the tenant"), "{status}");
+    wait_for("the request is in the journal", || {
+        host.machine().journal().contains(" 401 ")
+    });
+    let lines = host.lines_of_last_start();
+    let (priority, line) = lines
+        .iter()
+        .find(|(_, line)| line.contains("GET /api/messages/protected 401"))
+        .expect("it was just there");
+    // No timestamp, and the prefix was read and taken off.
+    assert_eq!(
+        (*priority, line.split_whitespace().next()),
+        (6, Some("INFO")),
+        "{line}"
+    );
+}
+
+fn reload(host: &mut Host) {
+    let fetches = host.tenant.fetches();
+    host.machine().run("systemctl reload postern");
+    host.tenant.wait_for_fetches(fetches + 1);
+}
+
+fn stopped(host: &mut Host) {
+    let restarts = host.restarts();
+    host.machine().run("systemctl kill --signal=STOP postern");
+    host.wait_for_restart(restarts);
+    let journal = host.machine().journal();
+    assert!(
+        journal.contains("Watchdog timeout (limit 30s)!"),
+        "{journal}"
+    );
+}
+
+fn killed(host: &mut Host) {
+    let restarts = host.restarts();
+    host.machine().run("systemctl kill --signal=KILL postern");
+    host.wait_for_restart(restarts);
+}
+
+fn strangers(host: &mut Host) {
+    let before = (host.main_pid(), host.restarts());
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut strangers: Vec<Client> = Vec::new();
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < end {
+        strangers.retain(is_open);
+        while strangers.len() < 300 {
+            strangers.push(Client::connect(ADDRESS));
+        }
+        let asked = Instant::now();
+        assert_eq!(host.status(PROTECTED, &host.user), 200);
+        slowest = slowest.max(asked.elapsed());
+        thread::sleep(Duration::from_millis(200));
+    }
+    println!(
+        "            slowest answer meanwhile: {} ms",
+        slowest.as_millis()
+    );
+    assert_eq!((host.main_pid(), host.restarts()), before);
+}
+
+/// Whether the server has not closed this connection, on which it was told nothing.
+fn is_open(client: &Client) -> bool {
+    let stream = client.stream();
+    stream.set_nonblocking(true).expect("a socket of ours");
+    matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+fn wrong_setting(host: &mut Host) {
+    host.desk.edit(SETTINGS, "PORT=", "PORT=sixty");
+    host.desk.follow_readme_to_failure("**Change settings**");
+    // What would be a loop: it is started again two seconds after it ended.
+    thread::sleep(Duration::from_secs(5));
+    let machine = host.machine();
+    assert_eq!(machine.show("ActiveState"), "failed");
+    assert_eq!(machine.show("ExecMainStatus"), "78");
+    assert_eq!(host.restarts(), 0);
+    let lines = host.lines_of_last_start();
+    let [(3, line)] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert!(line.contains("PORT is \"sixty\""), "{line}");
+    host.desk.edit(SETTINGS, "PORT=", "#PORT=6060");
+    host.desk.follow_readme("**Change settings**");
+    host.wait_until_served();
+}
+
+/// Where systemd keeps the state of a service whose user is made for it.
+const STATE: &str = "/var/lib/private/postern";
+
+fn full_state(host: &mut Host) {
+    let machine = host.machine();
+    machine.run(&format!(
+        "systemctl stop postern && mount -t tmpfs -o size=4k,mode=0700 full {STATE} && \
+         ! head -c 9999 /dev/zero > {STATE}/filler && systemctl start postern"
+    ));
+    serves_new_keys(host);
+    host.machine().run(&format!(
+        "systemctl stop postern && umount {STATE} && systemctl start postern"
+    ));
+    host.wait_until_served();
+}
+
+fn read_only_state(host: &mut Host) {
+    let machine = host.machine();
+    machine.run(&format!(
+        "systemctl stop postern && mount --bind {STATE} {STATE} && \
+         mount -o remount,bind,ro {STATE} && systemctl start postern"
+    ));
+    serves_new_keys(host);
+    host.machine().run(&format!(
+        "systemctl stop postern && umount {STATE} && systemctl start postern"
+    ));
+    host.wait_until_served();
+}
+
+/// With a state folder that takes nothing: the fetched keys count all the same, and the journal
+/// says what could not be kept.
+fn serves_new_keys(host: &mut Host) {
+    host.wait_until_served();
+    host.tenant.rotate();
+    host.user = Token::user(&host.tenant).sign();
+    host.machine().run("systemctl reload postern");
+    host.wait_until_served();
+    wait_for("a warning in the journal", || {
+        let lines = host.lines_of_last_start();
+        lines
+            .iter()
+            .any(|(priority, line)| *priority == 4 && line.contains("/var/lib/postern"))
+    });
+}
+
+fn reboot(host: &mut Host) {
+    host.tenant.stop();
+    host.machine.take().expect("it is on").power_off();
+    host.machine = Some(Machine::boot(&host.root));
+    // At once, without waiting: systemd says it is up.
+    assert_eq!(host.status(PROTECTED, &host.user), 200);
+    wait_for("the status tells why the keys are old", || {
+        host.machine()
+            .show("StatusText")
+            .contains("connecting failed")
+    });
+    host.tenant.resume();
+}
+
+fn upgrade(host: &mut Host) {
+    let pid = host.main_pid();
+    host.desk.follow_readme("**Upgrade**");
+    host.wait_until_served();
+    assert_ne!(host.main_pid(), pid);
+}
+
+fn restarts_under_load(host: &mut Host) {
+    host.desk
+        .follow_readme("**Lose no connection in a restart**");
+    host.wait_until_served();
+    let answered = host.under_load(4, |answered| {
+        for _ in 0..10 {
+            let before = answered.load(Ordering::Relaxed);
+            wait_for("requests are answered", || {
+                answered.load(Ordering::Relaxed) >= before + 50
+            });
+            let pid = host.main_pid();
+            host.machine().run("systemctl restart postern");
+            assert_ne!(host.main_pid(), pid);
+        }
+    });
+    println!("            {answered} requests, all answered");
+}
+
+fn wrong_setting_with_socket(host: &mut Host) {
+    host.desk
+        .edit(SETTINGS, "AUTH0_DOMAIN=", "AUTH0_DOMAIN=https://wrong/");
+    host.desk.follow_readme_to_failure("**Change settings**");
+    // Each connection is a reason to start it, until there are too many.
+    wait_for("the socket is closed", || {
+        Client::try_connect(ADDRESS).is_err()
+    });
+    let machine = host.machine();
+    assert_eq!(
+        machine
+            .run("systemctl show -P Result postern.socket")
+            .trim(),
+        "trigger-limit-hit"
+    );
+    let domain = format!("AUTH0_DOMAIN={}", host.tenant.domain());
+    host.desk.edit(SETTINGS, "AUTH0_DOMAIN=", &domain);
+    host.desk.follow_readme("**Change settings**");
+    host.machine().run("systemctl stop postern");
+    host.machine().run("systemctl start postern.socket postern");
+    host.wait_until_served();
+}
+
+fn other_sockets(host: &mut Host) {
+    host.desk
+        .edit("systemd/postern.socket", "ListenStream=", "ListenStream=80");
+    host.desk.follow_readme("To change where it listens");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+    assert_eq!(client::get(any, PUBLIC, &[]).text(), PUBLIC_BODY);
+
+    host.desk.edit(
+        "systemd/postern.socket",
+        "ListenStream=",
+        "ListenStream=/run/postern.sock\nSocketMode=0600",
+    );
+    host.desk.follow_readme("To change where it listens");
+    // Only root may connect, not postern itself: no reason to take it for deaf.
+    let pid = host.main_pid();
+    let journal = host.machine().journal();
+    assert!(journal.contains("/run/postern.sock"), "{journal}");
+    thread::sleep(Duration::from_secs(35));
+    assert_eq!(host.main_pid(), pid);
+    let mut stream =
+        UnixStream::connect(host.machine().path("/run/postern.sock")).expect("we are root");
+    write!(
+        stream,
+        "GET {PUBLIC} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with(PUBLIC_BODY), "{answer}");
+}
+
+fn remove(host: &mut Host) {
+    // All that was ever said, over both boots.
+    let journal = host.machine().run("journalctl --no-pager --output=cat");
+    let sent = host.sent.lock().expect("no test panics with it");
+    for token in sent.iter().chain([&host.user]) {
+        for part in token.split('.').skip(1) {
+            assert!(!journal.contains(part), "a token in the journal");
+        }
+    }
+    host.desk.follow_readme("**Remove**");
+    let left = host
+        .machine()
+        .run("find / -xdev -name '*postern*' -not -path '/proc/*' -not -path '/run/*'");
+    assert_eq!(left, "");
+}
