@@ -11,23 +11,7 @@ use support::key::Key;
 use support::postern::Postern;
 use support::tenant::{Certificate, Tenant};
 use support::token::{AUDIENCE, Token, now};
-
-/// What the header says of a token that is refused: one of these and nothing else.
-const MALFORMED: &str = "The access token is malformed";
-const ALGORITHM: &str = "The access token is not signed with RS256";
-const TYPE: &str = "The token is not an access token";
-const CRITICAL: &str = "The access token uses an extension this API does not know";
-const NO_KEY_ID: &str = "The access token does not name its signing key";
-const UNKNOWN_KEY: &str = "The access token is signed with an unknown key";
-const SIGNATURE: &str = "The access token has an invalid signature";
-const ISSUER: &str = "The access token is from another issuer";
-const WRONG_AUDIENCE: &str = "The access token is for another audience";
-const TIME: &str = "The access token lacks a valid time claim";
-const EXPIRED: &str = "The access token expired";
-const NOT_YET: &str = "The access token is not valid yet";
-
-/// What a token gets: none of the above.
-const ACCEPTED: &str = "";
+use support::verdict::*;
 
 /// `GET path` with these header lines, which may be any bytes.
 fn get(postern: &Postern, path: &str, lines: &[u8]) -> Response {
@@ -57,18 +41,7 @@ fn assert_verdict(postern: &Postern, what: &str, token: &str, verdict: &str) -> 
         assert_eq!(response.header("WWW-Authenticate"), None, "{what}");
         return String::new();
     }
-    assert_eq!(response.status, 401, "{what}: {}", response.text());
-    let challenge =
-        format!(r#"Bearer realm="api", error="invalid_token", error_description="{verdict}""#);
-    let found = response.header("WWW-Authenticate");
-    assert_eq!(found, Some(&*challenge), "{what}: {}", response.text());
-    let body = response.json();
-    assert_eq!(body["message"], "Bad credentials", "{what}");
-    assert_eq!(body["error"], "invalid_token", "{what}");
-    assert_eq!(body.as_object().unwrap().len(), 3, "{what}");
-    let description = body["error_description"].as_str().expect(what);
-    assert!(description.ends_with('.'), "{what}: {description}");
-    description.to_owned()
+    assert_invalid_token(&response, what, verdict)
 }
 
 #[test]
@@ -136,20 +109,7 @@ fn the_authorization_header_is_bearer_and_one_token() {
     ] {
         for path in [PROTECTED, ADMIN] {
             let response = get(&postern, path, with_token(lines).as_bytes());
-            let found = (response.status, response.text());
-            let body = concat!(
-                r#"{"message":"Requires authentication","error":"invalid_request","#,
-                r#""error_description":"Authorization header value must follow this format: "#,
-                r#"Bearer access-token"}"#
-            );
-            assert_eq!(found, (400, body), "{lines}");
-            let challenge = concat!(
-                r#"Bearer realm="api", error="invalid_request", "#,
-                r#"error_description="Authorization header value must follow this format: "#,
-                r#"Bearer access-token""#
-            );
-            let found = response.header("WWW-Authenticate");
-            assert_eq!(found, Some(challenge), "{lines}");
+            assert_invalid_request(&response, lines);
         }
     }
 }
@@ -463,17 +423,7 @@ fn the_permission_is_granted_by_permissions_alone() {
             assert_eq!(found, (200, ADMIN_BODY), "{what}");
             continue;
         }
-        let body = concat!(
-            r#"{"message":"Permission denied","error":"insufficient_scope","#,
-            r#""error_description":"Requires read:admin-messages"}"#
-        );
-        assert_eq!((response.status, response.text()), (403, body), "{what}");
-        let challenge = concat!(
-            r#"Bearer realm="api", error="insufficient_scope", scope="read:admin-messages", "#,
-            r#"error_description="Requires read:admin-messages""#
-        );
-        let found = response.header("WWW-Authenticate");
-        assert_eq!(found, Some(challenge), "{what}");
+        assert_insufficient_scope(&response, &what);
     }
 }
 

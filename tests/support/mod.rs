@@ -12,6 +12,7 @@ pub mod tenant;
 pub mod token;
 #[cfg(target_os = "linux")]
 pub mod usage;
+pub mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
