@@ -13,75 +13,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::besieged::{Besieged, MIB};
 use support::client::{Client, bearer};
 use support::contract::{PROTECTED, PUBLIC};
 use support::postern::{Postern, binary};
 use support::tenant::{Behaviour, Tenant};
 use support::token::Token;
-use support::usage::{raise_descriptor_limit, usage, wait_for_usage};
+use support::usage::{usage, wait_for_usage};
 use support::{TempDir, wait_until};
 
 const REQUEST: &str = "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\n\r\n";
-const MIB: u64 = 1024 * 1024;
 
 /// Another host, as far as a listener on loopback can tell.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// A server that is checked at the end: alive, serving, and with little more than it began with.
-struct Besieged {
-    postern: Postern,
-    before: support::usage::Usage,
-}
-
-impl Besieged {
-    fn start(settings: &[(&str, &str)]) -> Besieged {
-        Besieged::start_with(settings, &[])
-    }
-
-    fn start_with(settings: &[(&str, &str)], prefix: &[&str]) -> Besieged {
-        raise_descriptor_limit();
-        let tenant = Tenant::start();
-        let mut builder = Postern::builder(&tenant).prefix(prefix);
-        for (name, value) in settings {
-            builder = builder.env(name, *value);
-        }
-        let postern = builder.start();
-        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
-        let before = usage(postern.pid());
-        Besieged { postern, before }
-    }
-
-    fn addr(&self) -> SocketAddr {
-        self.postern.addr()
-    }
-
-    /// Memory, whenever looked at, may grow by this much at the most.
-    fn assert_memory_below(&self, bytes: u64) {
-        let memory = usage(self.postern.pid()).memory;
-        assert!(
-            memory < bytes,
-            "{memory} bytes, at first {}",
-            self.before.memory
-        );
-    }
-
-    /// The server is the same process as ever, serves, and has let go of every connection.
-    fn assert_unharmed(&self) {
-        assert_eq!(self.postern.get(PUBLIC, &[]).status, 200);
-        let before = self.before;
-        wait_for_usage(self.postern.pid(), |now| {
-            now.descriptors <= before.descriptors && now.memory < 16 * MIB
-        });
-        let panics: Vec<_> = self
-            .postern
-            .logs()
-            .into_iter()
-            .filter(|line| line.contains("panic"))
-            .collect();
-        assert!(panics.is_empty(), "{panics:?}");
-    }
-}
 
 #[test]
 fn declared_lengths_cost_nothing() {

@@ -4,6 +4,8 @@
 // Every test file compiles this module for itself and uses only a part of it.
 #![allow(dead_code)]
 
+#[cfg(target_os = "linux")]
+pub mod besieged;
 pub mod client;
 pub mod contract;
 pub mod key;

@@ -1,0 +1,72 @@
+//! A server under attack, and what must be left of it.
+
+use super::contract::PUBLIC;
+use super::postern::Postern;
+use super::tenant::Tenant;
+use super::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
+use std::net::SocketAddr;
+
+/// A mebibyte, in bytes.
+pub const MIB: u64 = 1024 * 1024;
+
+/// A server that is checked at the end: alive, serving, and with little more than it began with.
+pub struct Besieged {
+    /// The server.
+    pub postern: Postern,
+    /// What it used once it had answered its first request.
+    pub before: Usage,
+}
+
+impl Besieged {
+    /// Starts a server with these settings, whose tenant is of no interest.
+    pub fn start(settings: &[(&str, &str)]) -> Besieged {
+        Besieged::start_with(settings, &[])
+    }
+
+    /// The same, run through another program; see [`Builder::prefix`].
+    ///
+    /// [`Builder::prefix`]: super::postern::Builder::prefix
+    pub fn start_with(settings: &[(&str, &str)], prefix: &[&str]) -> Besieged {
+        raise_descriptor_limit();
+        let tenant = Tenant::start();
+        let mut builder = Postern::builder(&tenant).prefix(prefix);
+        for (name, value) in settings {
+            builder = builder.env(name, *value);
+        }
+        let postern = builder.start();
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+        let before = usage(postern.pid());
+        Besieged { postern, before }
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.postern.addr()
+    }
+
+    /// Memory, whenever looked at, may grow by this much at the most.
+    pub fn assert_memory_below(&self, bytes: u64) {
+        let memory = usage(self.postern.pid()).memory;
+        assert!(
+            memory < bytes,
+            "{memory} bytes, at first {}",
+            self.before.memory
+        );
+    }
+
+    /// The server is the same process as ever, serves, and has let go of every connection.
+    pub fn assert_unharmed(&self) {
+        assert_eq!(self.postern.get(PUBLIC, &[]).status, 200);
+        let before = self.before;
+        wait_for_usage(self.postern.pid(), |now| {
+            now.descriptors <= before.descriptors && now.memory < 16 * MIB
+        });
+        let panics: Vec<_> = self
+            .postern
+            .logs()
+            .into_iter()
+            .filter(|line| line.contains("panic"))
+            .collect();
+        assert!(panics.is_empty(), "{panics:?}");
+    }
+}
