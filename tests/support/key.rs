@@ -4,9 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
-use rsa::pkcs8::EncodePrivateKey;
+use ring::signature::{RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair};
+use rsa::BoxedUint;
+use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use rsa::rand_core::{TryCryptoRng, TryRng};
+use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -17,7 +19,9 @@ pub struct Key(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    pair: RsaKeyPair,
+    private: rsa::PrivateKey,
+    /// None for a key that ring would not sign with.
+    pair: Option<RsaKeyPair>,
     jwk: Value,
 }
 
@@ -38,20 +42,30 @@ impl Key {
         let pkcs8 = private.to_pkcs8_der().expect("an RSA key encodes");
         let pair = RsaKeyPair::from_pkcs8(pkcs8.as_bytes()).expect("ring takes 2048 to 4096 bits");
         let certificate = self_signed(pkcs8.as_bytes());
-        let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
-        // As long as Auth0's.
-        let kid = &URL_SAFE_NO_PAD.encode(digest(&SHA256, &public.n))[..21];
-        let jwk = json!({
-            "kty": "RSA",
-            "use": "sig",
-            "n": URL_SAFE_NO_PAD.encode(&public.n),
-            "e": URL_SAFE_NO_PAD.encode(&public.e),
-            "kid": kid,
-            "x5t": URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate)),
-            "x5c": [STANDARD.encode(&certificate)],
-            "alg": "RS256",
-        });
-        Key(Arc::new(Parts { pair, jwk }))
+        let mut jwk = public_jwk(&private);
+        jwk["x5t"] = URL_SAFE_NO_PAD
+            .encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate))
+            .into();
+        jwk["x5c"] = json!([STANDARD.encode(&certificate)]);
+        Key(Arc::new(Parts {
+            private,
+            pair: Some(pair),
+            jwk,
+        }))
+    }
+
+    /// A key of its own that is weaker than ring would sign with: from 1024 bits and with any odd
+    /// exponent from 3. It has no certificate, and [`Key::power`] is all it can do.
+    pub fn weak(bits: usize, exponent: u64) -> Key {
+        let exponent = BoxedUint::from(exponent);
+        let private = rsa::PrivateKey::new_with_exp(&mut SystemRng, bits, exponent)
+            .expect("bits and exponent are within bounds");
+        let jwk = public_jwk(&private);
+        Key(Arc::new(Parts {
+            private,
+            pair: None,
+            jwk,
+        }))
     }
 
     /// The key's name in the key set.
@@ -64,20 +78,57 @@ impl Key {
         self.0.jwk.clone()
     }
 
+    /// The modulus, without leading zero bytes.
+    pub fn modulus(&self) -> Vec<u8> {
+        self.0.private.n_bytes().into()
+    }
+
+    /// The public half as DER, a `SubjectPublicKeyInfo`.
+    pub fn public_der(&self) -> Vec<u8> {
+        let public = self.0.private.to_public_key().to_public_key_der();
+        public.expect("an RSA key encodes").into_vec()
+    }
+
     /// The RS256 signature of `message`.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let mut signature = vec![0; self.0.pair.public().modulus_len()];
-        self.0
-            .pair
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                message,
-                &mut signature,
-            )
+        self.sign_as(&RSA_PKCS1_SHA256, message)
+    }
+
+    /// The signature of `message` by another of RSA's schemes.
+    pub fn sign_as(&self, scheme: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
+        let pair = self.0.pair.as_ref().expect("the key is not a weak one");
+        let mut signature = vec![0; pair.public().modulus_len()];
+        pair.sign(scheme, &SystemRandom::new(), message, &mut signature)
             .expect("the buffer has the modulus' length");
         signature
     }
+
+    /// What the private half makes of this block, whatever is in it: a signature, when it is padded
+    /// as it should be. The block is a number less than the modulus, and as long.
+    pub fn power(&self, block: &[u8]) -> Vec<u8> {
+        let private = &self.0.private;
+        assert_eq!(block.len(), private.size());
+        let block = BoxedUint::from_be_slice_vartime(block);
+        assert!(block < *private.n().as_ref(), "RSA cannot sign this block");
+        let signature = block.pow_mod(private.d(), private.n_params().modulus());
+        let bytes = signature.to_be_bytes();
+        bytes[bytes.len() - private.size()..].to_vec()
+    }
+}
+
+/// The members every key has.
+fn public_jwk(private: &rsa::PrivateKey) -> Value {
+    let n = private.n_bytes();
+    // As long as Auth0's.
+    let kid = &URL_SAFE_NO_PAD.encode(digest(&SHA256, &n))[..21];
+    json!({
+        "kty": "RSA",
+        "use": "sig",
+        "n": URL_SAFE_NO_PAD.encode(&n),
+        "e": URL_SAFE_NO_PAD.encode(private.e_bytes()),
+        "kid": kid,
+        "alg": "RS256",
+    })
 }
 
 /// The DER of a self-signed certificate, as Auth0 puts into `x5c`.

@@ -102,14 +102,19 @@ impl Postern {
         client::get(self.addr, path, headers)
     }
 
-    /// `GET path` until the answer is not that the keys are still being fetched. A token whose key
-    /// is new waits for them, but no longer than a second, and a busy machine may take more; 503
-    /// before that second is over is returned as it is.
+    /// `GET path` until the answer is [settled](Postern::settled).
     pub fn get_settled(&self, path: &str, headers: &[(&str, &str)]) -> client::Response {
+        self.settled(|| self.get(path, headers))
+    }
+
+    /// Asks until the answer is not that the keys are still being fetched. A token whose key is new
+    /// waits for them, but no longer than a second, and a busy machine may take more; 503 before
+    /// that second is over is returned as it is.
+    pub fn settled(&self, ask: impl Fn() -> client::Response) -> client::Response {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let started = Instant::now();
-            let response = self.get(path, headers);
+            let response = ask();
             let has_waited = started.elapsed() >= Duration::from_secs(1);
             if response.status != 503 || !has_waited || Instant::now() > deadline {
                 return response;
