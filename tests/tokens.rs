@@ -9,7 +9,7 @@ use support::client::{Client, Response, bearer};
 use support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, assert_headers};
 use support::key::Key;
 use support::postern::Postern;
-use support::tenant::{Certificate, Tenant};
+use support::tenant::Tenant;
 use support::token::{AUDIENCE, Token, now};
 use support::verdict::*;
 
@@ -381,52 +381,6 @@ fn the_leeway_is_five_seconds_unless_set() {
     assert_verdict(&strict, "no leeway", &late, EXPIRED);
 }
 
-#[test]
-fn the_permission_is_granted_by_permissions_alone() {
-    let tenant = Tenant::start();
-    let postern = Postern::start(&tenant);
-    let user = Token::user(&tenant);
-    let scope = json!("openid read:admin-messages");
-    for (permissions, scope, is_admin) in [
-        (json!(["read:admin-messages"]), json!(""), true),
-        (
-            json!(["write:admin-messages", "read:admin-messages"]),
-            json!(""),
-            true,
-        ),
-        (json!([]), scope.clone(), false),
-        (json!(["read:admin-message"]), scope.clone(), false),
-        (json!(["read:admin-messages "]), scope.clone(), false),
-        (json!(["Read:admin-messages"]), scope.clone(), false),
-        (json!(["read:*", "*"]), scope.clone(), false),
-        (json!(["read:admin-messages write"]), scope.clone(), false),
-        (json!("read:admin-messages"), scope.clone(), false),
-        (json!(["read:admin-messages", 1]), scope.clone(), false),
-        (json!([null, "read:admin-messages"]), scope.clone(), false),
-        (json!([["read:admin-messages"]]), scope.clone(), false),
-        (json!({"read:admin-messages": true}), scope.clone(), false),
-        (json!(true), scope.clone(), false),
-        (Value::Null, scope.clone(), false),
-        (json!([]), json!(["read:admin-messages"]), false),
-    ] {
-        let what = format!("{permissions} {scope}");
-        let token = user
-            .clone()
-            .claim("permissions", permissions)
-            .claim("scope", scope)
-            .sign();
-        assert_verdict(&postern, &what, &token, ACCEPTED);
-        let lines = format!("Authorization: Bearer {token}\r\n");
-        let response = get(&postern, ADMIN, lines.as_bytes());
-        if is_admin {
-            let found = (response.status, response.text());
-            assert_eq!(found, (200, ADMIN_BODY), "{what}");
-            continue;
-        }
-        assert_insufficient_scope(&response, &what);
-    }
-}
-
 /// JSON text of `[` and `]`, this many levels deep.
 fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
@@ -696,78 +650,6 @@ fn the_compact_form_is_three_parts_of_base64url() {
     );
     assert_eq!(response.status, 401);
     assert_eq!(response.json()["error"], "invalid_token");
-}
-
-#[test]
-fn only_the_tenants_own_keys_sign() {
-    let tenant = Tenant::start();
-    let evil = Tenant::with_certificate(Certificate::Good);
-    let evil_key = Key::shared(5);
-    evil.set_keys(vec![evil_key.jwk()]);
-    let postern = Postern::start(&tenant);
-    let connections = tenant.connections();
-    let user = Token::user(&tenant);
-
-    let forged = user.sign_with(&evil_key);
-    assert_verdict(&postern, "another key, the right kid", &forged, SIGNATURE);
-    let hmac = user
-        .clone()
-        .header("alg", json!("HS256"))
-        .sign_by(|message| {
-            let n = tenant.key().jwk()["n"]
-                .as_str()
-                .unwrap()
-                .as_bytes()
-                .to_vec();
-            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &n);
-            ring::hmac::sign(&key, message).as_ref().to_vec()
-        });
-    assert_verdict(&postern, "HMAC with the public key", &hmac, ALGORITHM);
-    let none = user
-        .clone()
-        .header("alg", json!("none"))
-        .sign_by(|_| Vec::new());
-    assert_verdict(&postern, "none", &none, ALGORITHM);
-
-    // The signature is of another message.
-    let token = user.sign();
-    let (message, signature) = token.rsplit_once('.').unwrap();
-    let admin = user.clone().admin().sign();
-    let (admin, _) = admin.rsplit_once('.').unwrap();
-    let moved = format!("{admin}.{signature}");
-    assert_verdict(&postern, "a moved signature", &moved, SIGNATURE);
-    let mut flipped = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    for at in [0, 100, 255] {
-        flipped[at] ^= 1;
-        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(&flipped));
-        assert_verdict(&postern, "a flipped bit", &token, SIGNATURE);
-        flipped[at] ^= 1;
-    }
-
-    // A token cannot bring a key, by value or by address.
-    let address = |path: &str| json!(format!("{}{path}", evil.issuer()));
-    for (name, value) in [
-        ("jwk", evil_key.jwk()),
-        ("jku", address(".well-known/jwks.json")),
-        ("x5u", address("chain.pem")),
-        ("x5c", evil_key.jwk()["x5c"].clone()),
-        ("x5t", evil_key.jwk()["x5t"].clone()),
-    ] {
-        let with = user.clone().header(name, value);
-        assert_verdict(&postern, name, &with.sign_with(&evil_key), SIGNATURE);
-        assert_verdict(&postern, name, &with.sign(), ACCEPTED);
-    }
-    assert_eq!((tenant.connections(), evil.connections()), (connections, 0));
-
-    // Nor does naming it get it fetched from anywhere but the tenant.
-    let named = user
-        .header("kid", json!(evil_key.kid()))
-        .header("jku", address(".well-known/jwks.json"))
-        .header("jwk", evil_key.jwk())
-        .claim("iss", json!(tenant.issuer()))
-        .sign_with(&evil_key);
-    assert_verdict(&postern, "the other kid", &named, UNKNOWN_KEY);
-    assert_eq!(evil.connections(), 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 pub mod besieged;
 pub mod client;
 pub mod contract;
+pub mod forge;
 pub mod key;
 pub mod postern;
 pub mod tenant;

@@ -1,0 +1,91 @@
+//! Signatures that no honest signer makes: PKCS#1 v1.5 blocks with something wrong in them, and
+//! cubes that look like one to who does not look at every byte.
+
+use ring::digest::{Algorithm, digest};
+use rsa::BoxedUint;
+
+/// What stands before the hash in a block (RFC 8017 §9.2, note 1), `DigestInfo` up to its value.
+pub const SHA1_INFO: &[u8] = b"\x30\x21\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00\x04\x14";
+pub const SHA256_INFO: &[u8] =
+    b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
+pub const SHA384_INFO: &[u8] =
+    b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30";
+pub const SHA512_INFO: &[u8] =
+    b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
+
+/// `DigestInfo`, or what stands for it, and the hash of the message.
+pub fn info(prefix: &[u8], algorithm: &'static Algorithm, message: &[u8]) -> Vec<u8> {
+    [prefix, digest(algorithm, message).as_ref()].concat()
+}
+
+/// `00 01 FF .. FF 00 info`: the right padding of whatever is in `info`.
+pub fn padded(info: &[u8], size: usize) -> Vec<u8> {
+    with_padding(&[0, 1], 0xff, info, size)
+}
+
+/// `begin`, then as many of `filler` as there is room for, then `00 info`.
+pub fn with_padding(begin: &[u8], filler: u8, info: &[u8], size: usize) -> Vec<u8> {
+    let room = size - begin.len() - 1 - info.len();
+    [begin, &vec![filler; room], &[0], info].concat()
+}
+
+/// A number of `size` bytes whose cube, as one of `size` bytes too, begins with `prefix` and ends
+/// with `suffix`: a signature by a key with the exponent 3 that takes no key to make. The suffix
+/// must be odd, or empty; both together must be less than a third of the size.
+pub fn cube_root(prefix: &[u8], suffix: &[u8], size: usize) -> Vec<u8> {
+    let bits = (size * 8) as u32;
+    // The least number with this prefix, and its root rounded up: what is between its cube and the
+    // next one's is far less than what stands behind the prefix.
+    let mut block = prefix.to_vec();
+    block.resize(size, 0);
+    let least = BoxedUint::from_be_slice_vartime(&block);
+    let one = BoxedUint::one_with_precision(bits);
+    let mut root = BoxedUint::zero_with_precision(bits);
+    for bit in (0..bits / 3 + 1).rev() {
+        let larger = root.wrapping_add(one.shl(bit));
+        if cube(&larger) < least {
+            root = larger;
+        }
+    }
+    root = root.wrapping_add(&one);
+
+    // Then its low bits are replaced, one by one, so that the cube's are the suffix.
+    let low = suffix.len() as u32 * 8;
+    let wanted = BoxedUint::from_be_slice_truncated(suffix, bits);
+    let differs = |root: &BoxedUint, bit: u32| {
+        let difference = cube(root).wrapping_sub(&wanted);
+        difference.bit_vartime(bit)
+    };
+    if low > 0 {
+        // Room for what is lost when the low bits become less than they were.
+        root = root.shr(low).wrapping_add(&one).shl(low);
+    }
+    for bit in 0..low {
+        if differs(&root, bit) {
+            root = root.wrapping_add(one.shl(bit));
+        }
+    }
+
+    let forged = cube(&root).to_be_bytes();
+    assert!(forged.starts_with(prefix), "{forged:x?}");
+    assert!(forged.ends_with(suffix), "{forged:x?}");
+    root.to_be_bytes().into()
+}
+
+fn cube(number: &BoxedUint) -> BoxedUint {
+    number.wrapping_mul(number).wrapping_mul(number)
+}
+
+/// The sum of two numbers, or their difference; as many bytes as the first, unless it overflows.
+pub fn sum(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
+    let [a_number, b_number] = [a, b].map(BoxedUint::from_be_slice_vartime);
+    let sum = a_number.wrapping_add(&b_number);
+    (sum >= a_number).then(|| sum.to_be_bytes().into())
+}
+
+/// The first number less the second, which must not be more.
+pub fn difference(a: &[u8], b: &[u8]) -> Vec<u8> {
+    let [a, b] = [a, b].map(BoxedUint::from_be_slice_vartime);
+    assert!(a >= b);
+    a.wrapping_sub(&b).to_be_bytes().into()
+}
