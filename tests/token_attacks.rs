@@ -102,7 +102,9 @@ impl Table {
 
     /// Adds the value of an `Authorization` header that is accepted.
     fn control_raw(&mut self, name: impl Into<String>, credentials: String) {
+        let why = std::mem::replace(&mut self.why, "it is a control");
         self.add_raw(name, Accepted, credentials);
+        self.why = why;
     }
 
     /// Makes all attempts, at a server that logs all it ever does, and asserts that it has answered
