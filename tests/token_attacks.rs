@@ -116,13 +116,16 @@ impl Table {
         let mut controls = 0;
         for row in &self.rows {
             assert!(names.insert(&row.name), "{} is there twice", row.name);
-            let response = postern.settled(|| ask(&postern, &row.credentials));
-            row.check(&response);
-            let all = format!("{:?} {}", response.headers, response.text());
-            for secret in row.secrets() {
-                assert!(!all.contains(&secret), "{}: {secret} in {all}", row.name);
-                secrets.insert(secret);
+            // Twice: what has been seen before is no better for it.
+            for _ in 0..2 {
+                let response = postern.settled(|| ask(&postern, &row.credentials));
+                row.check(&response);
+                let all = format!("{:?} {}", response.headers, response.text());
+                for secret in row.secrets() {
+                    assert!(!all.contains(&secret), "{}: {secret} in {all}", row.name);
+                }
             }
+            secrets.extend(row.secrets());
             controls += usize::from(matches!(row.expected, Accepted));
         }
         assert!(controls > 0, "nothing tells that a token can be accepted");
@@ -368,6 +371,7 @@ fn signatures_that_are_nearly_right() {
     let key = tenant.key();
     let user = admin(&tenant);
     let mut table = Table::default();
+    table.control("as it is", user.sign());
     changed_signatures(&mut table, &user, &key);
     numbers_that_are_equal_modulo_the_modulus(&mut table, &user, &key);
     padded_wrong_infos(&mut table, &user, &key);

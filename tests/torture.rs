@@ -98,6 +98,10 @@ impl Table {
             let count = logs.iter().filter(|logged| logged.contains(&line)).count();
             assert_eq!(count, usize::from(row.goes_on), "{} in the log", row.name);
         }
+        for line in &logs {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(line.len() < 1000, "{line:?}");
+        }
         assert_as_before(&server);
     }
 }
