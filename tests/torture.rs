@@ -806,7 +806,7 @@ fn targets(table: &mut Table) {
     let line = |line: &str| with_first_line(line);
     table.kept("OPTIONS *", line("OPTIONS * HTTP/1.1"), [200]);
     table.kept("OPTIONS http://a", line("OPTIONS http://a HTTP/1.1"), [200]);
-    for method in ["HEAD", "POST", "CONNECT", "options"] {
+    for method in ["POST", "CONNECT", "options"] {
         let name = format!("{method} *");
         table.last(name, line(&format!("{method} * HTTP/1.1")) + MARKED, 400);
     }
@@ -940,6 +940,44 @@ fn headers_that_ask_for_something(table: &mut Table) {
     }
     let absolute = format!("GET http://a{PUBLIC} HTTP/1.1\r\n\r\n");
     table.last("no Host, an absolute target", absolute + MARKED, 400);
+}
+
+#[test]
+fn an_answer_to_head_has_no_content() {
+    let server = Besieged::start(&[("HEAD_TIMEOUT_SECONDS", "1")]);
+    let head = |lines: &str| with_method("HEAD", lines);
+    let long = "a".repeat(20_000);
+    for (sent, status) in [
+        (head("Connection: close\r\n"), 200),
+        (head("Content-Length: 5\r\n") + "12345", 200),
+        (head("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n", 200),
+        (with_first_line("HEAD /nowhere HTTP/1.0"), 404),
+        // Not even when it is refused: what came behind the head would be the next answer to a
+        // proxy that believes the method.
+        (head("Content-Length: 5, 5\r\n") + "12345", 400),
+        (
+            head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+            400,
+        ),
+        (format!("\r\n{}", head("A : b\r\n")), 400),
+        (head("\n"), 400),
+        (format!("HEAD {PUBLIC} HTTP/1.1\r\n\r\n"), 400),
+        (with_first_line("HEAD * HTTP/1.1"), 400),
+        (with_first_line("HEAD / HTTP/2.0"), 505),
+        (with_first_line(&format!("HEAD /{long} HTTP/1.1")), 414),
+        (head(&format!("A: {long}\r\n")), 431),
+        ("HEAD / HTTP/1.1\r\n".to_owned(), 408),
+    ] {
+        let what = format!("{sent:.200}");
+        let mut client = Client::connect(server.addr());
+        client.send(&sent);
+        let response = client.try_response(true).expect(&what);
+        assert_eq!(response.status, status, "{what}");
+        assert_headers(&response, &what);
+        assert_eq!(response.header("Connection"), Some("close"), "{what}");
+        client.assert_closed();
+    }
+    assert_as_before(&server);
 }
 
 #[test]

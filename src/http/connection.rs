@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info};
 
 use super::cors::Cors;
-use super::request::{HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
+use super::request::{self, HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
 use super::response::{self, Connection, Response};
 use crate::logging::Escaped;
 
@@ -317,7 +317,8 @@ impl<T: Transport> ServedConnection<'_, T> {
         debug!("{} {status} {refusal:?}", self.peer);
         let mut response = response::error(status, message);
         self.service.cors.apply(None, &mut response);
-        let wire = response::print(response, false, Connection::Close);
+        let without_body = request::begins_with_head(self.received.bytes());
+        let wire = response::print(response, without_body, Connection::Close);
         self.write_response(&wire)?;
         Err(End::Answered)
     }

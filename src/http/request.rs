@@ -115,6 +115,12 @@ impl HeadScanner {
     }
 }
 
+/// Whether this is the beginning of a `HEAD` request, be the rest of it what it may: its answer has
+/// no content even when it is an error (RFC 9110 §9.3.2).
+pub fn begins_with_head(received: &[u8]) -> bool {
+    received[skip_empty_line(received)..].starts_with(b"HEAD ")
+}
+
 fn skip_empty_line(head: &[u8]) -> usize {
     if head.starts_with(b"\r\n") { 2 } else { 0 }
 }
