@@ -1,0 +1,96 @@
+//! Where the comparison ran, and with what.
+
+use crate::plan::{Other, Server};
+use crate::servers::Context;
+use crate::{Result, said_by};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::{fs, thread};
+
+/// Date, machine and versions, as Markdown.
+pub fn describe(context: &Context) -> Result<String> {
+    let options = &context.options;
+    let cpuinfo = read("/proc/cpuinfo")?;
+    let model = cpuinfo.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == "model name").then(|| value.trim())
+    });
+    let kernel = read("/proc/sys/kernel/osrelease")?;
+    let load = read("/proc/loadavg")?;
+    let mut text = format!(
+        "# postern compared\n\n\
+         - date: {}\n- CPU: {}, {} cores\n- kernel: Linux {}\n\
+         - load of the machine before the start (1, 5, 15 minutes): {}\n\
+         - {} rounds of {} s each; medians; the load is made by wrk on the same cores\n\n\
+         | what | version |\n|---|---|\n",
+        first_line("date", &["-u", "+%F %H:%M UTC"])?,
+        model.unwrap_or("unknown"),
+        thread::available_parallelism().map_or(1, usize::from),
+        kernel.trim(),
+        load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        options.rounds,
+        options.seconds,
+    );
+    for (what, version) in versions(context)? {
+        let _ = writeln!(text, "| {what} | {version} |");
+    }
+    Ok(text)
+}
+
+fn versions(context: &Context) -> Result<Vec<(String, String)>> {
+    let mut versions = Vec::new();
+    for build in &context.options.builds {
+        versions.push((build.name.clone(), first_line(&build.path, &["--version"])?));
+    }
+    for &other in &context.options.others {
+        let version = match other {
+            Other::Axum => crates(&["axum", "hyper", "tokio", "jsonwebtoken", "aws-lc-rs"]),
+            Other::TinyHttp => crates(&["tiny_http", "jsonwebtoken", "aws-lc-rs"]),
+            Other::Nginx => first_line(context.program(Server::Other(other)), &["-v"])?,
+            Other::Flask => {
+                let python = context.installed(Server::Other(other)).join("bin/python");
+                format!("{}, {}", first_line(python, &["--version"])?, packages())
+            }
+        };
+        versions.push((other.name().to_owned(), version));
+    }
+    versions.push(("rustc".to_owned(), first_line("rustc", &["--version"])?));
+    let wrk = first_line("wrk", &["-v"])?;
+    let wrk = wrk.split_once(" [").map_or(&*wrk, |(version, _)| version);
+    versions.push(("wrk".to_owned(), wrk.to_owned()));
+    Ok(versions)
+}
+
+/// The versions of these crates in the lock file.
+fn crates(names: &[&str]) -> String {
+    let lock = include_str!("../Cargo.lock");
+    let version = |name: &&str| {
+        let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        Some(format!("{name} {}", rest.split('"').next()?))
+    };
+    let found: Vec<String> = names.iter().filter_map(version).collect();
+    found.join(", ")
+}
+
+/// The Python packages that are pinned.
+fn packages() -> String {
+    let lines = include_str!("../servers/requirements.txt").lines();
+    let packages = lines.filter(|line| line.contains("=="));
+    packages.collect::<Vec<_>>().join(", ").replace("==", " ")
+}
+
+/// The first line that a program prints. The exit code counts for nothing: wrk's is 1.
+fn first_line(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
+    let program = program.as_ref();
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+    let printed = [&*output.stdout, &*output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    let line = printed.lines().next().map(str::to_owned);
+    line.ok_or_else(|| said_by(&program.display().to_string(), &output))
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}

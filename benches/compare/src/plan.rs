@@ -1,0 +1,200 @@
+//! What is measured: servers, loads, and how both are put together.
+
+use crate::options::Options;
+
+/// Who serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    Postern {
+        /// Its place among the builds on the command line.
+        build: usize,
+        /// Whether its token cache has room for more tokens than are sent.
+        large_cache: bool,
+    },
+    Other(Other),
+}
+
+/// What users would pick instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    Axum,
+    TinyHttp,
+    Nginx,
+    Flask,
+}
+
+impl Other {
+    pub const ALL: [Other; 4] = [Other::Axum, Other::TinyHttp, Other::Nginx, Other::Flask];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Other::Axum => "axum",
+            Other::TinyHttp => "tiny_http",
+            Other::Nginx => "nginx",
+            Other::Flask => "flask",
+        }
+    }
+}
+
+impl Server {
+    /// A build of postern with its default cache.
+    pub fn postern(build: usize) -> Server {
+        Server::Postern {
+            build,
+            large_cache: false,
+        }
+    }
+
+    /// Whether it looks at tokens at all.
+    pub fn verifies(self) -> bool {
+        self != Server::Other(Other::Nginx)
+    }
+
+    pub fn name(self, options: &Options) -> String {
+        match self {
+            Server::Postern { build, large_cache } => {
+                let name = &options.builds[build].name;
+                let note = if large_cache {
+                    ", cache of 100,000"
+                } else {
+                    ""
+                };
+                format!("{name}{note}")
+            }
+            Server::Other(other) => other.name().to_owned(),
+        }
+    }
+}
+
+/// What is asked for, and with which tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    Public,
+    Warm,
+    Many,
+    Cold,
+}
+
+impl Load {
+    const ALL: [Load; 4] = [Load::Public, Load::Warm, Load::Many, Load::Cold];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Load::Public => "public",
+            Load::Warm => "warm",
+            Load::Many => "many",
+            Load::Cold => "cold",
+        }
+    }
+}
+
+/// Measurements that are made, or left out, together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    Load,
+    Connections,
+    Close,
+    Log,
+}
+
+impl Set {
+    pub const ALL: [Set; 4] = [Set::Load, Set::Connections, Set::Close, Set::Log];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Set::Load => "load",
+            Set::Connections => "connections",
+            Set::Close => "close",
+            Set::Log => "log",
+        }
+    }
+
+    fn conditions(self) -> Vec<Condition> {
+        let condition = Condition::with(64);
+        match self {
+            Set::Load => vec![condition],
+            Set::Connections => [1, 8, 256].map(Condition::with).to_vec(),
+            Set::Close => vec![Condition {
+                close: true,
+                ..condition
+            }],
+            Set::Log => vec![Condition {
+                logs_requests: true,
+                ..condition
+            }],
+        }
+    }
+
+    fn has(self, load: Load, server: Server) -> bool {
+        let is_basic = matches!(load, Load::Public | Load::Warm);
+        let is_postern = matches!(server, Server::Postern { .. });
+        if matches!(server, Server::Postern { large_cache, .. } if large_cache) {
+            return self == Set::Load && load == Load::Many;
+        }
+        match self {
+            Set::Load => is_basic || server.verifies(),
+            Set::Connections => is_basic && (is_postern || server == Server::Other(Other::Axum)),
+            // tiny_http closes without saying so, which wrk takes for a failure.
+            Set::Close => is_basic && server != Server::Other(Other::TinyHttp),
+            Set::Log => is_basic,
+        }
+    }
+}
+
+/// The circumstances of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    pub connections: usize,
+    /// A connection per request.
+    pub close: bool,
+    /// `RUST_LOG=info` instead of `warn`.
+    pub logs_requests: bool,
+}
+
+impl Condition {
+    /// Kept connections, and no line per request.
+    pub fn with(connections: usize) -> Condition {
+        Condition {
+            connections,
+            close: false,
+            logs_requests: false,
+        }
+    }
+
+    pub fn title(self) -> String {
+        let plural = if self.connections == 1 { "" } else { "s" };
+        let close = if self.close { ", one request each" } else { "" };
+        let level = if self.logs_requests { "info" } else { "warn" };
+        format!("{} connection{plural}{close}, {level}", self.connections)
+    }
+}
+
+/// One thing that every round measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    pub condition: Condition,
+    pub load: Load,
+    pub server: Server,
+}
+
+/// The measurements of a round, those to be compared with each other in a row.
+pub fn round(options: &Options) -> Vec<Measurement> {
+    let posterns = (0..options.builds.len())
+        .flat_map(|build| [false, true].map(|large_cache| Server::Postern { build, large_cache }));
+    let others = options.others.iter().copied().map(Server::Other);
+    let servers: Vec<Server> = posterns.chain(others).collect();
+    let mut round = Vec::new();
+    for set in &options.sets {
+        for condition in set.conditions() {
+            for load in Load::ALL {
+                let chosen = servers.iter().filter(|server| set.has(load, **server));
+                round.extend(chosen.map(|&server| Measurement {
+                    condition,
+                    load,
+                    server,
+                }));
+            }
+        }
+    }
+    round
+}
