@@ -48,6 +48,10 @@ pub trait Transport: Read + Write {
     /// # Errors
     /// What the socket says.
     fn close_write(&mut self) -> io::Result<()>;
+    /// The clock that the limits are measured by; a stand-in may let time pass without waiting.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// What the handler makes of a request.
@@ -266,8 +270,8 @@ impl<T: Transport> ServedConnection<'_, T> {
                     Err(error) => return Ok(Err(error.into())),
                 }
                 let head = self.service.timeouts.head;
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + head);
-                let left = deadline.saturating_duration_since(Instant::now());
+                let deadline = *deadline.get_or_insert_with(|| self.transport.now() + head);
+                let left = deadline.saturating_duration_since(self.transport.now());
                 if left.is_zero() {
                     return Ok(Err(Refusal::Late));
                 }
@@ -326,7 +330,7 @@ impl<T: Transport> ServedConnection<'_, T> {
     /// Writes a response out within the time for one.
     fn write_response(&mut self, wire: &[u8]) -> io::Result<()> {
         let mut rest = wire;
-        let deadline = Instant::now() + self.service.timeouts.write;
+        let deadline = self.transport.now() + self.service.timeouts.write;
         let mut is_partial = false;
         loop {
             match self.transport.write(rest) {
@@ -340,7 +344,7 @@ impl<T: Transport> ServedConnection<'_, T> {
             }
             // A response nearly always fits the socket's buffer: only one that does not is timed
             // anew before each further write.
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(self.transport.now());
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
@@ -360,9 +364,9 @@ impl<T: Transport> ServedConnection<'_, T> {
             return;
         }
         self.lifecycle.waiting(Waiting::Leaving);
-        let deadline = Instant::now() + DISCARD_TIME;
+        let deadline = self.transport.now() + DISCARD_TIME;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(self.transport.now());
             if left.is_zero() || self.set_read_timeout(left).is_err() {
                 return;
             }
