@@ -268,7 +268,8 @@ fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadErro
         match rest {
             // §3.2.4: OPTIONS on an absolute target without path and query is `OPTIONS *`.
             "" if *method == Method::Options => "*",
-            "" => "/",
+            // RFC 9110 §4.2.3: an empty path is `/`, also before a query.
+            rest if !rest.starts_with('/') => "/",
             rest => rest,
         }
     };

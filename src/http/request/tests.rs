@@ -128,7 +128,6 @@ fn targets() {
         ("https://[::1]:8080/a", "/a"),
         ("http://x", "/"),
         ("http://x/", "/"),
-        ("http://x?a", ""),
         ("//x", "//x"),
         ("/a#b", "/a#b"),
         ("/?", "/"),
@@ -171,6 +170,14 @@ fn targets() {
     }
     refuses("CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400);
     refuses(b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400);
+}
+
+#[test]
+fn an_absolute_target_with_a_query_and_no_path_asks_for_the_root() {
+    for method in ["GET", "OPTIONS"] {
+        let head = format!("{method} http://x?a HTTP/1.1\r\nHost: x\r\n\r\n");
+        accepts(&head, method, "/", false, true);
+    }
 }
 
 #[test]
