@@ -391,7 +391,7 @@ fn quoted(member: &Member<'_>) -> String {
     match member {
         Member::Absent => "missing".to_owned(),
         Member::String(text) => cut(text),
-        Member::Number(number) => number.to_string(),
+        Member::Number(number) => cut(&number.to_string()),
         Member::Strings(texts) => cut(&texts.join(", ")),
         Member::Other => "not a string".to_owned(),
     }

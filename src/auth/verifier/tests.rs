@@ -387,6 +387,16 @@ fn errors_help_a_human() {
 }
 
 #[test]
+fn a_claim_that_is_a_number_of_many_digits_is_cut_as_text_is() {
+    for number in [1e300, -1e300] {
+        let payload = with(good_payload(), "iss", Some(json!(number)));
+        let error = with_payload(&payload).unwrap_err().to_string();
+        assert!(error.contains("0..., this API"), "{error}");
+        assert!(error.matches('0').count() <= MAX_QUOTED, "{error}");
+    }
+}
+
+#[test]
 fn a_clock_at_1970_or_before_breaks_nothing() {
     let token = unsigned(good_header().to_string(), good_payload().to_string());
     let before = UNIX_EPOCH - Duration::from_secs(1_000_000);
