@@ -1,0 +1,54 @@
+//! How much of the heap something takes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+static PEAK: AtomicIsize = AtomicIsize::new(0);
+static PAUSED: AtomicBool = AtomicBool::new(false);
+
+/// The system's allocator, counting. For one thread.
+pub struct Counting;
+
+fn count(change: isize) {
+    if !PAUSED.load(Relaxed) {
+        let live = LIVE.fetch_add(change, Relaxed) + change;
+        PEAK.fetch_max(live, Relaxed);
+    }
+}
+
+// SAFETY: the system's allocator does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both may be there while one is copied to the other.
+        count(size as isize);
+        count(-(layout.size() as isize));
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// The most bytes that were allocated at once in `run`, besides those that were before.
+pub fn peak_of(run: impl FnOnce()) -> isize {
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    run();
+    PEAK.load(Relaxed) - before
+}
+
+/// Runs `run` without counting: for what only the fuzz target allocates, and keeps.
+pub fn uncounted<T>(run: impl FnOnce() -> T) -> T {
+    let before = PAUSED.swap(true, Relaxed);
+    let result = run();
+    PAUSED.store(before, Relaxed);
+    result
+}
