@@ -51,6 +51,8 @@ pub struct Config {
     pub jwks_max_stale: Duration,
     /// Least time between two fetches of the key set that tokens ask for.
     pub jwks_cooldown: Duration,
+    /// Verified tokens kept; 0: none.
+    pub token_cache_size: usize,
     /// Clock difference tolerated in `exp` and `nbf`.
     pub clock_leeway: Duration,
     /// The level below which nothing is logged.
@@ -162,6 +164,7 @@ pub const VARIABLES: &[Variable] = &[
     WRITE_TIMEOUT_SECONDS,
     JWKS_MAX_STALE_SECONDS,
     JWKS_COOLDOWN_SECONDS,
+    TOKEN_CACHE_SIZE,
     CLOCK_LEEWAY_SECONDS,
     RUST_LOG,
 ];
@@ -224,6 +227,11 @@ const JWKS_COOLDOWN_SECONDS: Variable = Variable::new(
     "30",
     "least time between two key fetches that tokens ask for",
 );
+const TOKEN_CACHE_SIZE: Variable = Variable::new(
+    "TOKEN_CACHE_SIZE",
+    "1024",
+    "verified tokens kept, to check each signature once; 0 is none",
+);
 const CLOCK_LEEWAY_SECONDS: Variable = Variable::new(
     "CLOCK_LEEWAY_SECONDS",
     "5",
@@ -236,6 +244,8 @@ const TIMEOUT_RANGE: RangeInclusive<u64> = 1..=3600;
 const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=10_000;
 /// Up to a year: keys that nobody has confirmed for longer are nobody's keys.
 const MAX_STALE_RANGE: RangeInclusive<u64> = 0..=365 * 24 * 3600;
+/// Some 100 MB, and as many users at once as no constrained host has.
+const TOKEN_CACHE_RANGE: RangeInclusive<u64> = 0..=1_000_000;
 const LEEWAY_RANGE: RangeInclusive<u64> = 0..=300;
 
 const DOTENV: &str = ".env";
@@ -262,6 +272,7 @@ struct RawSettings {
     write_timeout_seconds: Option<String>,
     jwks_max_stale_seconds: Option<String>,
     jwks_cooldown_seconds: Option<String>,
+    token_cache_size: Option<String>,
     clock_leeway_seconds: Option<String>,
     rust_log: Option<String>,
 }
@@ -287,7 +298,9 @@ impl RawSettings {
         let extra_roots = report.optional(SSL_CERT_FILE, self.ssl_cert_file, extra_roots);
         let state_directory =
             report.optional(STATE_DIRECTORY, self.state_directory, state_directory);
-        let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, connections);
+        let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, |value| {
+            count(value, &CONNECTIONS_RANGE)
+        });
         let head_timeout = report.timeout(HEAD_TIMEOUT_SECONDS, self.head_timeout_seconds);
         let idle_timeout = report.timeout(IDLE_TIMEOUT_SECONDS, self.idle_timeout_seconds);
         let write_timeout = report.timeout(WRITE_TIMEOUT_SECONDS, self.write_timeout_seconds);
@@ -297,6 +310,9 @@ impl RawSettings {
             |value| seconds(value, &MAX_STALE_RANGE),
         );
         let jwks_cooldown = report.timeout(JWKS_COOLDOWN_SECONDS, self.jwks_cooldown_seconds);
+        let token_cache_size = report.defaulted(TOKEN_CACHE_SIZE, self.token_cache_size, |value| {
+            count(value, &TOKEN_CACHE_RANGE)
+        });
         let clock_leeway =
             report.defaulted(CLOCK_LEEWAY_SECONDS, self.clock_leeway_seconds, |value| {
                 seconds(value, &LEEWAY_RANGE)
@@ -317,6 +333,7 @@ impl RawSettings {
                 write_timeout: write_timeout?,
                 jwks_max_stale: jwks_max_stale?,
                 jwks_cooldown: jwks_cooldown?,
+                token_cache_size: token_cache_size?,
                 clock_leeway: clock_leeway?,
                 log_level: log_level?,
             })
@@ -747,9 +764,9 @@ fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn connections(value: &str) -> Result<usize, String> {
+fn count(value: &str, range: &RangeInclusive<u64>) -> Result<usize, String> {
     tidy(value)?;
-    whole(value, &CONNECTIONS_RANGE)
+    whole(value, range)
 }
 
 fn seconds(value: &str, range: &RangeInclusive<u64>) -> Result<Duration, String> {
@@ -1241,6 +1258,19 @@ mod tests {
         let advice = "write a whole number from 1 to 10000";
         for wrong in ["0", "10001", "-1", "many", "1k"] {
             assert_faults("MAX_CONNECTIONS", &[(wrong, advice)]);
+        }
+    }
+
+    #[test]
+    fn the_token_cache_may_be_of_no_size() {
+        assert_eq!(with("PORT", "1").unwrap().token_cache_size, 1024);
+        for (value, size) in [("0", 0), ("1", 1), ("1000000", 1_000_000)] {
+            let config = with("TOKEN_CACHE_SIZE", value).unwrap();
+            assert_eq!(config.token_cache_size, size);
+        }
+        let advice = "write a whole number from 0 to 1000000";
+        for wrong in ["1000001", "-1", "off", "1k"] {
+            assert_faults("TOKEN_CACHE_SIZE", &[(wrong, advice)]);
         }
     }
 

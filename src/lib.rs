@@ -13,7 +13,8 @@
 //! api::messages       the handler, which asks
 //! auth::bearer          for the token in the Authorization header,
 //! auth::jwks            for the tenant's current keys,
-//! auth::verifier        for the claims of a token that one of them signed
+//! auth::cache           for the claims of a token verified before, or
+//! auth::verifier        for those of a token that one of the keys signed
 //! http::cors          adds what browsers must be told
 //! http::response      puts the answer onto the wire
 //! ```

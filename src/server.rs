@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::Settings;
-use crate::auth::{Authenticator, Jwks, Verifier};
+use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
 use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
 use crate::http::cors::Cors;
@@ -42,6 +42,8 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// The sockets that were passed to this process cannot be used.
     Sockets(io::Error),
+    /// There is no memory for a token cache of that size.
+    TokenCache(usize),
     /// A thread that everything else needs cannot be started.
     Thread(io::Error),
 }
@@ -52,6 +54,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
+            StartError::TokenCache(_) => 78,
             _ => 1,
         }
     }
@@ -86,6 +89,10 @@ impl fmt::Display for StartError {
             StartError::Sockets(error) => {
                 write!(f, "cannot use the sockets passed by systemd: {error}")
             }
+            StartError::TokenCache(size) => write!(
+                f,
+                "TOKEN_CACHE_SIZE is {size}, for which this process has not the memory: write a smaller one"
+            ),
             StartError::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }
     }
@@ -116,6 +123,7 @@ impl Server {
 
     fn start_on(listener: Listener, config: &Config) -> Result<Server, StartError> {
         let (addresses, drain) = (listener.addresses().to_vec(), listener.drain());
+        let cache = token_cache(config.token_cache_size)?;
         let probe_path = random_path();
         if let Some(address) = addresses.first() {
             systemd::start_watchdog(address.clone(), probe_path.clone())
@@ -138,8 +146,9 @@ impl Server {
             config.audience.clone(),
             config.clock_leeway,
         );
+        let authenticator = Authenticator::new(verifier, jwks.clone(), cache);
         let service = Service {
-            handler: Box::new(Api::new(Authenticator::new(verifier, jwks.clone()))),
+            handler: Box::new(Api::new(authenticator)),
             cors: Cors::new(config.origins.clone()),
             timeouts: Timeouts {
                 head: config.head_timeout,
@@ -238,6 +247,14 @@ impl fmt::Display for Crashed {
 }
 
 impl Error for Crashed {}
+
+fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
+    if size == 0 {
+        return Ok(None);
+    }
+    let cache = TokenCache::new(size).map_err(|_| StartError::TokenCache(size))?;
+    Ok(Some(cache))
+}
 
 /// A path that nobody else asks for. Each `RandomState` has keys of its own.
 fn random_path() -> String {

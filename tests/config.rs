@@ -256,6 +256,11 @@ fn wrong_values_end_with_78_and_a_line_that_says_what_to_write() {
             "write a whole number from 1 to 3600",
         ),
         (
+            "TOKEN_CACHE_SIZE",
+            "1000001",
+            "write a whole number from 0 to 1000000",
+        ),
+        (
             "CLOCK_LEEWAY_SECONDS",
             "301",
             "write a whole number from 0 to 300",
@@ -330,6 +335,23 @@ fn wrong_certificate_files() {
             "https://127.0.0.1:1/",
         );
     }
+}
+
+#[test]
+fn a_token_cache_too_large_for_the_memory_ends_with_78() {
+    let folder = Folder::new();
+    let postern = postern(&folder.0);
+    // Less address space than a million entries take.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v 80000; exec \"$0\""]);
+    limited.arg(postern.get_program()).current_dir(&folder.0);
+    limited.env_clear().envs(TENANT);
+    limited.env("TOKEN_CACHE_SIZE", "1000000");
+    let ended = run(&mut limited);
+    assert_eq!(ended.code, 78, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains("TOKEN_CACHE_SIZE is 1000000"), "{last}");
+    assert!(last.contains("write a smaller one"), "{last}");
 }
 
 #[test]
@@ -581,6 +603,7 @@ fn help_and_version_go_to_standard_output() {
             ("WRITE_TIMEOUT_SECONDS", "10"),
             ("JWKS_MAX_STALE_SECONDS", "86400"),
             ("JWKS_COOLDOWN_SECONDS", "30"),
+            ("TOKEN_CACHE_SIZE", "1024"),
             ("CLOCK_LEEWAY_SECONDS", "5"),
             ("RUST_LOG", "info"),
         ] {

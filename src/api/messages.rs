@@ -19,7 +19,7 @@ pub fn public() -> Reply {
 /// `GET /api/messages/protected`: for everyone with a valid access token.
 pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
     match auth.authenticate(request.headers("Authorization")) {
-        Ok(claims) => to(claims, message(PROTECTED)),
+        Ok(claims) => to(&claims, message(PROTECTED)),
         Err(error) => refuse(&error).into(),
     }
 }
@@ -27,8 +27,8 @@ pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
 /// `GET /api/messages/admin`: for those with the permission to read it.
 pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
     match auth.authenticate(request.headers("Authorization")) {
-        Ok(claims) if claims.has_permission("read:admin-messages") => to(claims, message(ADMIN)),
-        Ok(claims) => to(claims, requires("read:admin-messages")),
+        Ok(claims) if claims.has_permission("read:admin-messages") => to(&claims, message(ADMIN)),
+        Ok(claims) => to(&claims, requires("read:admin-messages")),
         Err(error) => refuse(&error).into(),
     }
 }
@@ -37,10 +37,10 @@ fn message(body: &'static str) -> Response {
     response::json(200, body.as_bytes())
 }
 
-fn to(claims: Claims, response: Response) -> Reply {
+fn to(claims: &Claims, response: Response) -> Reply {
     Reply {
         response,
-        subject: claims.subject,
+        subject: claims.subject.clone(),
     }
 }
 

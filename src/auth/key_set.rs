@@ -7,6 +7,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -22,6 +23,25 @@ const MAX_LOGGED_ID: usize = 100;
 pub struct Key {
     id: String,
     decoding_key: DecodingKey,
+    fingerprint: Fingerprint,
+}
+
+/// What a key is: its `kid`, modulus and exponent in one digest. Two keys are the same exactly when
+/// these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
+
+impl Fingerprint {
+    fn of(id: &str, n: &[u8], e: &[u8]) -> Fingerprint {
+        let mut digest = Context::new(&SHA256);
+        for part in [id.as_bytes(), n, e] {
+            // The length before each part, so that no byte can move from one to the next.
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        let digest = digest.finish();
+        Fingerprint(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
 }
 
 impl fmt::Debug for Key {
@@ -34,6 +54,11 @@ impl Key {
     /// The key as jsonwebtoken takes it: RSA modulus and exponent.
     pub fn decoding_key(&self) -> &DecodingKey {
         &self.decoding_key
+    }
+
+    /// What the key is, whatever set it is in.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 }
 
@@ -105,6 +130,11 @@ impl KeySet {
         self.keys.iter().find(|key| key.id == id)
     }
 
+    /// Whether it has exactly this key: not only one of the same `kid`.
+    pub fn contains(&self, fingerprint: Fingerprint) -> bool {
+        self.keys.iter().any(|key| key.fingerprint == fingerprint)
+    }
+
     /// What was left out and why, a line each.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
@@ -172,6 +202,7 @@ impl Jwk<'_> {
         check_exponent(&e)?;
         Ok(Key {
             id: id.to_owned(),
+            fingerprint: Fingerprint::of(id, &n, &e),
             decoding_key: DecodingKey::from_rsa_raw_components(&n, &e),
         })
     }

@@ -1,6 +1,7 @@
 //! A token to claims. Knows nothing of sockets.
 
 pub mod bearer;
+pub mod cache;
 pub mod disk;
 pub mod fetch;
 mod json;
@@ -11,7 +12,10 @@ pub mod verifier;
 
 use std::sync::Arc;
 
+use verifier::UnverifiedToken;
+
 pub use bearer::BearerError;
+pub use cache::TokenCache;
 pub use jwks::{Jwks, Moment, Unavailable};
 pub use key_set::KeySet;
 pub use verifier::{Claims, TokenError, Verifier};
@@ -32,12 +36,18 @@ pub enum AuthError {
 pub struct Authenticator {
     verifier: Verifier,
     jwks: Jwks,
+    cache: Option<TokenCache>,
 }
 
 impl Authenticator {
-    /// Holds tokens against `verifier`'s rules and the keys in `jwks`.
-    pub fn new(verifier: Verifier, jwks: Jwks) -> Authenticator {
-        Authenticator { verifier, jwks }
+    /// Holds tokens against `verifier`'s rules and the keys in `jwks`. `cache` remembers those that
+    /// passed, if there is one.
+    pub fn new(verifier: Verifier, jwks: Jwks, cache: Option<TokenCache>) -> Authenticator {
+        Authenticator {
+            verifier,
+            jwks,
+            cache,
+        }
     }
 
     /// The claims of the token in the values of a request's `Authorization` headers. A token that
@@ -48,29 +58,55 @@ impl Authenticator {
     pub fn authenticate<'a>(
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Claims, AuthError> {
+    ) -> Result<Arc<Claims>, AuthError> {
         let token = bearer::token(authorization).map_err(AuthError::Bearer)?;
-        let now = Moment::now();
+        self.check(token, Moment::now())
+    }
+
+    /// Without a clock and keys nobody is let in, so they come before the cache. What it says
+    /// counts only while the key that signed the token does; where it says nothing, the token is
+    /// checked as if there were none.
+    fn check(&self, token: &[u8], now: Moment) -> Result<Arc<Claims>, AuthError> {
         let keys = self.jwks.current(now);
+        let place = self.cache.as_ref().map(|cache| cache.place(token));
+        if let (Ok(keys), Some(place)) = (&keys, &place)
+            && let Some(claims) = place.get(keys)
+        {
+            let times = self.verifier.check_times(&claims, now.wall);
+            return times.map(|()| claims).map_err(AuthError::Token);
+        }
         let token = match (self.verifier.read(token, now.wall), &keys) {
             (Ok(token), _) => token,
             (Err(error), Ok(_)) => return Err(AuthError::Token(error)),
             // A token that is refused anyway makes nobody fetch, nor waits.
             (Err(_), Err(unavailable)) => return Err(AuthError::Unavailable(*unavailable)),
         };
+        let keys = self.keys_for(&token, keys)?;
+        let Some(key) = keys.get(token.key_id()) else {
+            return Err(AuthError::Token(token.unknown_key()));
+        };
+        let claims = Arc::new(token.verify(key).map_err(AuthError::Token)?);
+        if let Some(place) = place {
+            place.fill(key, &claims);
+        }
+        Ok(claims)
+    }
+
+    /// The keys to verify `token` with: those there are, or newer ones when they lack its key.
+    fn keys_for(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: Result<Arc<KeySet>, Unavailable>,
+    ) -> Result<Arc<KeySet>, AuthError> {
         let keys = match keys {
             Ok(keys) if keys.get(token.key_id()).is_some() => Ok(keys),
             Ok(keys) => self.jwks.newer_than(Some(&keys)),
             Err(Unavailable::Keys { .. }) => self.jwks.newer_than(None),
             Err(clock) => Err(clock),
         };
-        verify(token, &keys.map_err(AuthError::Unavailable)?).map_err(AuthError::Token)
+        keys.map_err(AuthError::Unavailable)
     }
 }
 
-fn verify(token: verifier::UnverifiedToken<'_>, keys: &Arc<KeySet>) -> Result<Claims, TokenError> {
-    match keys.get(token.key_id()) {
-        Some(key) => token.verify(key),
-        None => Err(token.unknown_key()),
-    }
-}
+#[cfg(test)]
+mod tests;

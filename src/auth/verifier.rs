@@ -6,6 +6,7 @@
 //! takes claims given as an array, and lets an `iss` in an array pass.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -22,8 +23,8 @@ const MAX_QUOTED: usize = 200;
 /// What a valid token says, as far as handlers need it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
-    /// `sub`: whom the token was issued for.
-    pub subject: Option<String>,
+    /// `sub`: whom the token was issued for. Shared, so that a request's log line need not copy it.
+    pub subject: Option<Arc<str>>,
     /// `permissions`; empty when the claim is anything but an array of strings.
     pub permissions: Vec<String>,
     /// `exp`, in seconds since 1970.
@@ -248,7 +249,8 @@ impl Verifier {
         let header = decode("header", header)?;
         let key_id = check_header(&object("header", &header)?)?;
         let payload = decode("payload", payload)?;
-        let claims = self.check_claims(object("payload", &payload)?, unix_seconds(now))?;
+        let claims = self.check_claims(object("payload", &payload)?)?;
+        self.check_times(&claims, now)?;
         Ok(UnverifiedToken {
             key_id,
             message,
@@ -257,7 +259,26 @@ impl Verifier {
         })
     }
 
-    fn check_claims(&self, payload: Payload<'_>, now: f64) -> Result<Claims, TokenError> {
+    /// Checks `exp` and `nbf`, with the leeway: the only part of a token that time changes.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`] and [`TokenError::NotYetValid`].
+    pub fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), TokenError> {
+        let now = unix_seconds(now);
+        // A cast of a float to an integer saturates, so that no claim is too large to be named.
+        if claims.expires_at <= now - self.leeway {
+            let seconds = (now - claims.expires_at) as u64;
+            return Err(TokenError::Expired { seconds });
+        }
+        match claims.not_before {
+            Some(time) if time > now + self.leeway => Err(TokenError::NotYetValid {
+                seconds: (time - now).ceil() as u64,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_claims(&self, payload: Payload<'_>) -> Result<Claims, TokenError> {
         if payload.iss.as_str() != Some(&self.issuer) {
             return Err(TokenError::Issuer {
                 found: quoted(&payload.iss),
@@ -275,7 +296,7 @@ impl Verifier {
                 expected: self.audience.clone(),
             });
         }
-        let claims = Claims {
+        Ok(Claims {
             expires_at: match payload.exp {
                 Member::Number(time) => time,
                 _ => return Err(TokenError::NotATime("exp")),
@@ -285,28 +306,12 @@ impl Verifier {
                 Member::Number(time) => Some(time),
                 _ => return Err(TokenError::NotATime("nbf")),
             },
-            subject: payload.sub.as_str().map(str::to_owned),
+            subject: payload.sub.as_str().map(Arc::from),
             permissions: match payload.permissions {
                 Member::Strings(permissions) => permissions.into_iter().map(Into::into).collect(),
                 _ => Vec::new(),
             },
-        };
-        self.check_times(&claims, now)?;
-        Ok(claims)
-    }
-
-    fn check_times(&self, claims: &Claims, now: f64) -> Result<(), TokenError> {
-        // A cast of a float to an integer saturates, so that no claim is too large to be named.
-        if claims.expires_at <= now - self.leeway {
-            let seconds = (now - claims.expires_at) as u64;
-            return Err(TokenError::Expired { seconds });
-        }
-        match claims.not_before {
-            Some(time) if time > now + self.leeway => Err(TokenError::NotYetValid {
-                seconds: (time - now).ceil() as u64,
-            }),
-            _ => Ok(()),
-        }
+        })
     }
 }
 

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info};
@@ -60,7 +61,7 @@ pub struct Reply {
     /// The answer.
     pub response: Response,
     /// Whom the request was made for, for the log: the `sub` of a valid token.
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
 }
 
 impl From<Response> for Reply {

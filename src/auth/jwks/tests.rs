@@ -7,6 +7,70 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// For the tests of those who use the keys: a set that no thread looks after.
+impl Jwks {
+    pub(in crate::auth) fn unattended() -> Jwks {
+        let settings = Settings {
+            max_stale: DAY,
+            cooldown: MINUTE,
+            // Nobody waits for a fetch that never comes.
+            max_waiting: 0,
+            clock_floor: SystemTime::UNIX_EPOCH,
+            report: |_| {},
+        };
+        let now = Moment::now();
+        let mut state = State::new(now, &settings);
+        state.wanted = false;
+        state.last_asked = Some(now.instant);
+        Jwks {
+            shared: Arc::new(Shared {
+                settings,
+                state: Mutex::new(state),
+                changed: Condvar::new(),
+            }),
+        }
+    }
+
+    /// A fetch brings this text, now.
+    pub(in crate::auth) fn take(&self, text: &[u8]) {
+        let new = NewKeys {
+            keys: KeySet::parse(text).unwrap(),
+            text: text.into(),
+            etag: None,
+        };
+        let fetched = Fetched {
+            new: Some(new),
+            ..unchanged()
+        };
+        let mut state = self.shared.lock();
+        state.begin();
+        state.succeed(fetched, "https://tenant/", Moment::now(), 0.5);
+    }
+
+    /// Tokens may ask for a fetch again.
+    pub(in crate::auth) fn end_cooldown(&self) {
+        self.shared.lock().last_asked = None;
+    }
+
+    pub(in crate::auth) fn is_fetch_wanted(&self) -> bool {
+        self.shared.lock().wanted
+    }
+
+    pub(in crate::auth) fn set_clock_floor(&self, floor: SystemTime) {
+        self.shared.lock().clock_floor = floor;
+    }
+}
+
+impl Moment {
+    /// So much later by one clock, this time by the other.
+    pub(in crate::auth) fn later(time: Duration, wall: SystemTime) -> Moment {
+        Moment {
+            instant: Instant::now() + time,
+            wall,
+        }
+    }
+}
+
 /// A state machine and the two clocks it sees.
 struct Host {
     settings: Settings,
