@@ -3,23 +3,30 @@
 use std::time::Duration;
 
 use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
-use crate::http::response::{self, ErrorBody, Response};
+use crate::http::response::{self, ErrorBody, Fixed, Response};
 use crate::http::{Reply, Request};
 
-const PUBLIC: &str =
-    r#"{"message":"The API doesn't require an access token to share this message."}"#;
-const PROTECTED: &str = r#"{"message":"The API successfully validated your access token."}"#;
-const ADMIN: &str = r#"{"message":"The API successfully recognized you as an admin."}"#;
+static PUBLIC: Fixed = Fixed::new(|| {
+    message(r#"{"message":"The API doesn't require an access token to share this message."}"#)
+});
+static PROTECTED: Fixed =
+    Fixed::new(|| message(r#"{"message":"The API successfully validated your access token."}"#));
+static ADMIN: Fixed =
+    Fixed::new(|| message(r#"{"message":"The API successfully recognized you as an admin."}"#));
+static NO_TOKEN: Fixed = Fixed::new(|| {
+    response::error(401, "Requires authentication")
+        .with_header(authenticate(r#"Bearer realm="api""#))
+});
 
 /// `GET /api/messages/public`: for everyone.
 pub fn public() -> Reply {
-    message(PUBLIC).into()
+    PUBLIC.response().into()
 }
 
 /// `GET /api/messages/protected`: for everyone with a valid access token.
 pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
     match auth.authenticate(request.headers("Authorization")) {
-        Ok(claims) => to(&claims, message(PROTECTED)),
+        Ok(claims) => to(&claims, PROTECTED.response()),
         Err(error) => refuse(&error).into(),
     }
 }
@@ -27,7 +34,7 @@ pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
 /// `GET /api/messages/admin`: for those with the permission to read it.
 pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
     match auth.authenticate(request.headers("Authorization")) {
-        Ok(claims) if claims.has_permission("read:admin-messages") => to(&claims, message(ADMIN)),
+        Ok(claims) if claims.has_permission("read:admin-messages") => to(&claims, ADMIN.response()),
         Ok(claims) => to(&claims, requires("read:admin-messages")),
         Err(error) => refuse(&error).into(),
     }
@@ -56,8 +63,7 @@ fn requires(permission: &str) -> Response {
 
 fn refuse(auth_error: &AuthError) -> Response {
     match auth_error {
-        AuthError::Bearer(BearerError::Missing) => response::error(401, "Requires authentication")
-            .with_header(authenticate(r#"Bearer realm="api""#)),
+        AuthError::Bearer(BearerError::Missing) => NO_TOKEN.response(),
         AuthError::Bearer(BearerError::Malformed) => {
             let description =
                 "Authorization header value must follow this format: Bearer access-token";

@@ -4,10 +4,14 @@ use tiny_http::Method;
 
 use super::messages;
 use crate::auth::Authenticator;
-use crate::http::response::{self, Response};
+use crate::http::response::{self, Fixed, Response};
 use crate::http::{Handler, Reply, Request};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+static NOT_FOUND: Fixed = Fixed::new(|| response::error(404, "Not Found"));
+static NOT_ALLOWED: Fixed = Fixed::new(|| allow(response::error(405, "Method Not Allowed")));
+static OPTIONS: Fixed = Fixed::new(|| allow(response::empty(200)));
 
 /// The API: answers every request that could be read.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ impl Handler for Api {
                 get(method, || messages::protected(auth, request))
             }
             (method, "/api/messages/admin") => get(method, || messages::admin(auth, request)),
-            _ => response::error(404, "Not Found").into(),
+            _ => NOT_FOUND.response().into(),
         }
     }
 }
@@ -42,16 +46,14 @@ fn get(method: &Method, handler: impl FnOnce() -> Reply) -> Reply {
     match method {
         Method::Get | Method::Head => handler(),
         Method::Options => options(),
-        _ => allow(response::error(405, "Method Not Allowed")),
+        _ => NOT_ALLOWED.response().into(),
     }
 }
 
 fn options() -> Reply {
-    allow(response::empty(200))
+    OPTIONS.response().into()
 }
 
-fn allow(response: Response) -> Reply {
-    response
-        .with_header(response::header("Allow", ALLOW))
-        .into()
+fn allow(response: Response) -> Response {
+    response.with_header(response::header("Allow", ALLOW))
 }
