@@ -354,8 +354,8 @@ mod tests {
         static NOT_FOUND: Fixed = Fixed::new(not_found);
         static EMPTY: Fixed = Fixed::new(|| empty(200));
         static CONFUSING: Fixed = Fixed::new(confusing);
-        let kinds: [(&Fixed, fn() -> Response); 3] = [
-            (&NOT_FOUND, not_found),
+        let kinds = [
+            (&NOT_FOUND, not_found as fn() -> Response),
             (&EMPTY, || empty(200)),
             (&CONFUSING, confusing),
         ];
