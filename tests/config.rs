@@ -7,6 +7,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
     io::PipeWriter,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -700,6 +701,27 @@ fn a_broken_standard_error_does_not_end_the_server() {
     thread::sleep(Duration::from_millis(500));
     for running in &mut all {
         assert_eq!(running.exit_code(Duration::ZERO), None);
+    }
+}
+
+#[test]
+fn each_line_is_written_in_one_piece() {
+    let folder = Folder::new();
+    // What is written to it at once comes out at once.
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut command = postern(&folder.0);
+    command.envs(TENANT).stderr(OwnedFd::from(theirs));
+    let _running = Running::start(&mut command);
+    let mut piece = [0; 8192];
+    loop {
+        let length = ours.recv(&mut piece).expect("a line");
+        let line = std::str::from_utf8(&piece[..length]).unwrap();
+        assert_eq!(line.find('\n'), Some(length - 1), "{line:?}");
+        if line.contains("listening on") {
+            break;
+        }
     }
 }
 
