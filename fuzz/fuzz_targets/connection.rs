@@ -409,7 +409,7 @@ impl Handler for Recorder {
         });
         Reply {
             response,
-            subject: request.path.get(1..).map(str::to_owned),
+            subject: request.path.get(1..).map(Arc::from),
         }
     }
 }
