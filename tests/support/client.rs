@@ -100,17 +100,21 @@ impl Client {
 
     /// Connects from this address, such as 127.0.0.2, or panics.
     pub fn connect_from(source: IpAddr, addr: SocketAddr) -> Client {
-        let connect = || {
-            let domain = socket2::Domain::for_address(addr);
-            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-            socket.bind(&SocketAddr::new(source, 0).into())?;
-            socket.connect_timeout(&addr.into(), PATIENCE)?;
-            Client::over(socket.into())
-        };
-        connect().unwrap_or_else(|error| panic!("cannot connect from {source} to {addr}: {error}"))
+        Client::try_connect_from(source, addr)
+            .unwrap_or_else(|error| panic!("cannot connect from {source} to {addr}: {error}"))
     }
 
-    fn over(stream: TcpStream) -> io::Result<Client> {
+    /// Connects from this address.
+    pub fn try_connect_from(source: IpAddr, addr: SocketAddr) -> io::Result<Client> {
+        let domain = socket2::Domain::for_address(addr);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&addr.into(), PATIENCE)?;
+        Client::over(socket.into())
+    }
+
+    /// A connection that is there already.
+    pub fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -138,9 +142,19 @@ impl Client {
     /// Sends a request without a body and reads its response, or panics; the connection stays.
     /// `Host` is added unless given.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-        self.send(request_head(method, path, headers));
-        self.try_response(method == "HEAD")
+        self.try_request(method, path, headers)
             .unwrap_or_else(|error| panic!("no response to {method} {path}: {error}"))
+    }
+
+    /// Sends a request without a body and reads its response; the connection stays.
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Response> {
+        self.try_send(request_head(method, path, headers))?;
+        self.try_response(method == "HEAD")
     }
 
     /// Reads one response, or panics.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub struct Usage {
     /// Memory of its own in bytes: what it has allocated and its stacks, not its program.
     pub memory: u64,
+    /// All of its memory that is there, in bytes, its program included.
+    pub resident: u64,
     /// Threads.
     pub threads: u64,
     /// Open descriptors.
@@ -32,6 +34,7 @@ pub fn usage(pid: u32) -> Usage {
         .count();
     Usage {
         memory: field("RssAnon") * 1024,
+        resident: field("VmRSS") * 1024,
         threads: field("Threads"),
         descriptors: descriptors as u64,
     }

@@ -1,0 +1,273 @@
+//! What strangers do to a server.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use crate::support::client::Client;
+use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
+
+/// Where it takes place.
+pub struct Field<'a> {
+    /// The server.
+    pub addr: SocketAddr,
+    /// Where the strangers come from.
+    pub source: Source,
+    /// For tokens that are almost right.
+    pub tenant: &'a Tenant,
+    /// How many connections an attack holds that holds connections.
+    pub connections: usize,
+    /// When it is over.
+    pub end: Instant,
+}
+
+/// The addresses that attackers come from. slowhttptest always comes from 127.0.0.1.
+#[derive(Clone, Copy)]
+pub enum Source {
+    /// 127.0.0.2 to 127.0.0.17.
+    Many,
+    /// This one.
+    One(IpAddr),
+}
+
+impl Source {
+    fn next(self) -> IpAddr {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        match self {
+            Source::One(address) => address,
+            Source::Many => {
+                let count = COUNT.fetch_add(1, Ordering::Relaxed) % 16;
+                Ipv4Addr::new(127, 0, 0, 2 + count as u8).into()
+            }
+        }
+    }
+}
+
+impl Field<'_> {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    /// A socket of a stranger, not connected yet.
+    fn socket(&self) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None)?;
+        // Ports are scarcer than attacks.
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(self.source.next(), 0).into())?;
+        Ok(socket)
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let socket = self.socket()?;
+        let time = Duration::from_secs(5);
+        socket.connect_timeout(&self.addr.into(), time)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(time))?;
+        stream.set_write_timeout(Some(time))?;
+        Ok(stream)
+    }
+}
+
+/// An attack that goes on; its thread returns how often something was done.
+pub type Running<'scope> = (&'static str, ScopedJoinHandle<'scope, usize>);
+
+/// Something done once: by one stranger, on one connection as a rule.
+type Attack = fn(&Field<'_>) -> io::Result<usize>;
+
+/// Each of these goes on in several threads at once.
+const ATTACKS: [(&str, Attack); 8] = [
+    ("connect and go", connect_and_go),
+    ("connect and stay", connect_and_stay),
+    ("random keys, a connection each", random_key_once),
+    ("random keys, kept alive", random_keys_kept_alive),
+    ("wrong signatures, a connection each", wrong_signature_once),
+    ("wrong signatures, kept alive", wrong_signatures_kept_alive),
+    ("reset in a request", reset_in_a_request),
+    ("ask and never read", ask_and_never_read),
+];
+
+/// The modes of slowhttptest, each a process.
+const SLOW: [(&str, &[&str]); 4] = [
+    ("slow headers", &["-H", "-i", "5", "-x", "24"]),
+    ("slow body", &["-B", "-i", "5", "-x", "10", "-s", "8192"]),
+    (
+        "slow read",
+        &[
+            "-X", "-w", "1", "-y", "20", "-n", "5", "-z", "8", "-k", "10",
+        ],
+    ),
+    ("range", &["-R", "-a", "10", "-b", "3000"]),
+];
+
+/// Starts all attacks, or those whose names contain `only`, in `threads` threads each.
+pub fn start<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    field: &'env Field<'env>,
+    threads: usize,
+    only: Option<&str>,
+) -> Vec<Running<'scope>> {
+    let is_meant = |name: &str| only.is_none_or(|only| name.contains(only));
+    let mut running: Vec<Running> = Vec::new();
+    for (name, options) in SLOW.into_iter().filter(|(name, _)| is_meant(name)) {
+        running.push((name, scope.spawn(move || go_slow(field, options))));
+    }
+    for (name, attack) in ATTACKS.into_iter().filter(|(name, _)| is_meant(name)) {
+        for _ in 0..threads {
+            running.push((name, scope.spawn(move || repeat(field, attack))));
+        }
+    }
+    running
+}
+
+/// Waits for the attacks to end, and prints what was done.
+pub fn report(attacks: Vec<Running<'_>>, time: Duration) {
+    println!("\n| attack | times | per second |\n|---|---|---|");
+    let mut attacks = attacks.into_iter().peekable();
+    while let Some((name, thread)) = attacks.next() {
+        let mut count = thread.join().expect("it does not panic");
+        while let Some((_, more)) = attacks.next_if(|(next, _)| *next == name) {
+            count += more.join().expect("it does not panic");
+        }
+        println!(
+            "| {name} | {count} | {:.0} |",
+            count as f64 / time.as_secs_f64()
+        );
+    }
+}
+
+fn repeat(field: &Field<'_>, attack: Attack) -> usize {
+    let mut count = 0;
+    while !field.is_over() {
+        match attack(field) {
+            Ok(times) => count += times,
+            // No port is free, or the server does what it should.
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    count
+}
+
+/// slowhttptest ends when the server has closed all its connections; then it is started again.
+fn go_slow(field: &Field<'_>, options: &[&str]) -> usize {
+    let mut runs = 0;
+    while !field.is_over() {
+        let left = field.end.saturating_duration_since(Instant::now());
+        let mut slow = Command::new("slowhttptest");
+        slow.args(options)
+            .args([
+                "-c",
+                &field.connections.to_string(),
+                "-r",
+                "500",
+                "-p",
+                "3",
+                "-v",
+                "0",
+            ])
+            .args(["-l", &left.as_secs().max(1).to_string()])
+            .args(["-u", &format!("http://{}{PUBLIC}", field.addr)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let mut slow = slow.spawn().expect("slowhttptest is installed");
+        while slow.try_wait().expect("a child of ours").is_none() {
+            if field.is_over() {
+                let _ = slow.kill();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        runs += 1;
+        thread::sleep(Duration::from_millis(100));
+    }
+    runs
+}
+
+/// As much of a SYN flood as a program can do: gone before the server has accepted.
+fn connect_and_go(field: &Field<'_>) -> io::Result<usize> {
+    let socket = field.socket()?;
+    socket.set_nonblocking(true)?;
+    // In progress, as a rule.
+    let _ = socket.connect(&field.addr.into());
+    Ok(1)
+}
+
+/// Holds as many connections as it may, and then lets go of all.
+fn connect_and_stay(field: &Field<'_>) -> io::Result<usize> {
+    let mut held = Vec::new();
+    while held.len() < field.connections && !field.is_over() {
+        held.push(field.connect()?);
+    }
+    Ok(held.len())
+}
+
+fn reset_in_a_request(field: &Field<'_>) -> io::Result<usize> {
+    let mut stream = field.connect()?;
+    stream.write_all(b"GET /api/messages/protected HTTP/1.1\r\nHost: loc")?;
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Ok(1)
+}
+
+fn random_key_once(field: &Field<'_>) -> io::Result<usize> {
+    ask_in_vain(field, || random_key(field), 1)
+}
+
+fn random_keys_kept_alive(field: &Field<'_>) -> io::Result<usize> {
+    ask_in_vain(field, || random_key(field), 1000)
+}
+
+fn wrong_signature_once(field: &Field<'_>) -> io::Result<usize> {
+    ask_in_vain(field, || wrong_signature(field), 1)
+}
+
+fn wrong_signatures_kept_alive(field: &Field<'_>) -> io::Result<usize> {
+    ask_in_vain(field, || wrong_signature(field), 1000)
+}
+
+/// Asks with forged tokens on one connection.
+fn ask_in_vain(field: &Field<'_>, forge: impl Fn() -> String, times: usize) -> io::Result<usize> {
+    let mut client = Client::over(field.connect()?)?;
+    let mut count = 0;
+    while count < times && !field.is_over() {
+        let token = forge();
+        let authorization = format!("Bearer {token}");
+        client.try_request("GET", PROTECTED, &[("Authorization", &authorization)])?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn random_key(field: &Field<'_>) -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let kid = format!("stranger-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let token = Token::user(field.tenant).header("kid", json!(kid));
+    token.sign_by(|_| vec![0x55; 256])
+}
+
+fn wrong_signature(field: &Field<'_>) -> String {
+    Token::user(field.tenant).sign_by(|_| vec![0x55; 256])
+}
+
+/// Pipelines requests on many connections until neither side's buffers take more, so that the
+/// server has answers that nobody takes; then keeps them for as long as the server does.
+fn ask_and_never_read(field: &Field<'_>) -> io::Result<usize> {
+    let batch = format!("GET {PUBLIC} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(200);
+    let mut held = Vec::new();
+    while held.len() < 300 && !field.is_over() {
+        let mut stream = field.connect()?;
+        stream.set_nonblocking(true)?;
+        while stream.write(batch.as_bytes()).is_ok() {}
+        held.push(stream);
+    }
+    let given_up = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < given_up.min(field.end) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(held.len())
+}

@@ -1,0 +1,367 @@
+//! postern under siege: strangers try everything at once while two clients go on with their work.
+//! `tests/siege/run` calls this, in namespaces of its own, and tells what the settings are.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attack;
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use attack::{Field, Source};
+use support::TempDir;
+use support::client::{Client, Response, bearer};
+use support::contract::{PROTECTED, PROTECTED_BODY};
+use support::postern::Postern;
+use support::tenant::Tenant;
+use support::token::Token;
+use support::usage::{Usage, raise_descriptor_limit, usage};
+use support::wait_until;
+
+/// The most memory the server may have at any time, its program included.
+const MAX_RESIDENT: u64 = 16 * 1024 * 1024;
+
+/// The address of the clients that are to be served.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
+/// Where slowhttptest comes from, which cannot choose.
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn main() -> ExitCode {
+    let settings = Settings::from_environment();
+    raise_descriptor_limit();
+    let siege = Siege::begin();
+    let before = siege.usage();
+    let (clients, peak) = siege.endure(&settings);
+    let (idle_after, after) = siege.recover(before, settings.calm);
+    let log = read_log(&siege.log).expect("the log is a file of ours");
+
+    println!("\n| client | answered | reconnected | p50 | p99 | slowest |");
+    println!("|---|---|---|---|---|---|");
+    clients.iter().for_each(Record::print);
+    println!("\n| server | memory | threads | descriptors |\n|---|---|---|---|");
+    let moments = [("before", before), ("most", peak), ("after", after)];
+    for (moment, usage) in moments {
+        let mib = usage.resident as f64 / (1024.0 * 1024.0);
+        let (threads, descriptors) = (usage.threads, usage.descriptors);
+        println!("| {moment} | {mib:.1} MiB | {threads} | {descriptors} |");
+    }
+    let idle_after = idle_after.map(|time| format!("{:.0} s", time.as_secs_f64()));
+    let idle = idle_after.as_deref().unwrap_or("never");
+    println!("\nidle again after: {idle}; logged: {log:?}");
+
+    let complaints = [
+        (
+            clients.iter().any(|client| client.failed() > 0),
+            "a client was not answered",
+        ),
+        (
+            clients
+                .iter()
+                .any(|client| client.percentile(99) > settings.max_p99),
+            "a client waited too long",
+        ),
+        (
+            peak.resident > MAX_RESIDENT,
+            "the server used too much memory",
+        ),
+        (
+            idle_after.is_none(),
+            "the server did not let go of everything",
+        ),
+        (log.panics > 0, "the server panicked"),
+    ];
+    let mut is_good = true;
+    for (_, complaint) in complaints.iter().filter(|(holds, _)| *holds) {
+        eprintln!("FAILED: {complaint}");
+        is_good = false;
+    }
+    ExitCode::from(u8::from(!is_good))
+}
+
+/// How long, how hard, from where: `tests/siege/run` says what each is.
+struct Settings {
+    time: Duration,
+    calm: Duration,
+    connections: usize,
+    threads: usize,
+    max_p99: Duration,
+    same_address: bool,
+    attacks: Option<String>,
+}
+
+impl Settings {
+    fn from_environment() -> Settings {
+        let number = |name: &str| -> u64 {
+            let text = env::var(name).unwrap_or_default();
+            let number = text.parse();
+            number.unwrap_or_else(|_| panic!("{name} is {text:?}, not a number"))
+        };
+        Settings {
+            time: Duration::from_secs(number("SIEGE_SECONDS")),
+            calm: Duration::from_secs(number("SIEGE_CALM_SECONDS")),
+            connections: number("SIEGE_CONNECTIONS") as usize,
+            threads: number("SIEGE_THREADS") as usize,
+            max_p99: Duration::from_millis(number("SIEGE_MAX_P99_MS")),
+            same_address: number("SIEGE_SAME_ADDRESS") != 0,
+            attacks: env::var("SIEGE_ATTACKS")
+                .ok()
+                .filter(|names| !names.is_empty()),
+        }
+    }
+}
+
+/// The server, its tenant, and a user's token.
+struct Siege {
+    postern: Postern,
+    tenant: Tenant,
+    token: String,
+    log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Siege {
+    /// A server with default settings, as a service manager would start it, that has its keys.
+    fn begin() -> Siege {
+        let tenant = Tenant::start();
+        let token = Token::user(&tenant).sign();
+        let folder = TempDir::new();
+        let log = folder.path().join("log");
+        let postern = Postern::builder(&tenant)
+            .env("STATE_DIRECTORY", folder.path().display().to_string())
+            .stderr(File::create(&log).expect("the folder takes a file"))
+            // The usual limit, not the one the attackers need.
+            .prefix(&["sh", "-c", "ulimit -Sn 1024; exec \"$0\""])
+            .start();
+        wait_until("a token is accepted", || {
+            ask_anew(CLIENT, postern.addr(), &token).is_ok()
+        });
+        let siege = Siege {
+            postern,
+            tenant,
+            token,
+            log,
+            _folder: folder,
+        };
+        let lone = |usage: Usage| usage.threads <= 4;
+        wait_until("the threads of the start have ended", || {
+            lone(siege.usage())
+        });
+        siege
+    }
+
+    fn usage(&self) -> Usage {
+        usage(self.postern.pid())
+    }
+
+    /// The siege itself: how the clients fared, and the most that the server used.
+    fn endure(&self, settings: &Settings) -> ([Record; 2], Usage) {
+        let (addr, token) = (self.postern.addr(), self.token.as_str());
+        let (client, source) = match settings.same_address {
+            true => (STRANGER, Source::One(STRANGER)),
+            false => (CLIENT, Source::Many),
+        };
+        let field = Field {
+            addr,
+            source,
+            tenant: &self.tenant,
+            connections: settings.connections,
+            end: Instant::now() + settings.time,
+        };
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let attacks =
+                attack::start(scope, &field, settings.threads, settings.attacks.as_deref());
+            let watch = scope.spawn(|| self.watch(&is_over));
+            let fresh = scope.spawn(|| {
+                let mut record = Record::new("a connection each");
+                record.each_second(field.end, |_| ask_anew(client, addr, token));
+                record
+            });
+            let kept = scope.spawn(|| {
+                let mut record = Record::new("one connection, kept");
+                let mut connection = None;
+                record.each_second(field.end, |reconnected| {
+                    ask_again(&mut connection, client, addr, token, reconnected)
+                });
+                record
+            });
+            let clients = [fresh, kept].map(|client| client.join().expect("it does not panic"));
+            is_over.store(true, Ordering::Relaxed);
+            let peak = watch.join().expect("the server is there");
+            attack::report(attacks, settings.time);
+            (clients, peak)
+        })
+    }
+
+    /// The most that the server uses until then.
+    fn watch(&self, is_over: &AtomicBool) -> Usage {
+        let mut peak = self.usage();
+        while !is_over.load(Ordering::Relaxed) {
+            let now = self.usage();
+            peak = Usage {
+                memory: peak.memory.max(now.memory),
+                resident: peak.resident.max(now.resident),
+                threads: peak.threads.max(now.threads),
+                descriptors: peak.descriptors.max(now.descriptors),
+            };
+            thread::sleep(Duration::from_millis(50));
+        }
+        peak
+    }
+
+    /// When the server had let go of everything, if it has, and what it uses when `calm` is over.
+    fn recover(&self, before: Usage, calm: Duration) -> (Option<Duration>, Usage) {
+        let began = Instant::now();
+        let mut idle_after = None;
+        while began.elapsed() < calm {
+            let now = self.usage();
+            let is_idle = now.threads <= before.threads && now.descriptors <= before.descriptors;
+            match is_idle {
+                true => idle_after = idle_after.or(Some(began.elapsed())),
+                false => idle_after = None,
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        (idle_after, self.usage())
+    }
+}
+
+/// How one client fared.
+struct Record {
+    name: &'static str,
+    times: Vec<Duration>,
+    failures: Vec<String>,
+    reconnected: usize,
+}
+
+impl Record {
+    fn new(name: &'static str) -> Record {
+        Record {
+            name,
+            times: Vec::new(),
+            failures: Vec::new(),
+            reconnected: 0,
+        }
+    }
+
+    /// Asks once a second; `ask` counts how often it had to connect again.
+    fn each_second(&mut self, end: Instant, mut ask: impl FnMut(&mut usize) -> io::Result<()>) {
+        let mut next = Instant::now();
+        while Instant::now() < end {
+            let started = Instant::now();
+            match ask(&mut self.reconnected) {
+                Ok(()) => self.times.push(started.elapsed()),
+                Err(error) => {
+                    eprintln!("{}: {error}", self.name);
+                    self.failures.push(error.to_string());
+                }
+            }
+            next += Duration::from_secs(1);
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        self.times.sort();
+    }
+
+    fn failed(&self) -> usize {
+        self.failures.len()
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
+        let at = self.times.len() * percent / 100;
+        self.times.get(at).copied().unwrap_or(Duration::MAX)
+    }
+
+    fn print(&self) {
+        let answered = self.times.len();
+        let asked = answered + self.failed();
+        let [p50, p99, p100] = [
+            self.percentile(50),
+            self.percentile(99),
+            *self.times.last().unwrap_or(&Duration::MAX),
+        ]
+        .map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+        println!(
+            "| {} | {answered} of {asked} | {} | {p50} | {p99} | {p100} |",
+            self.name, self.reconnected
+        );
+    }
+}
+
+/// Asks for the protected message on a connection of its own.
+fn ask_anew(from: IpAddr, addr: SocketAddr, token: &str) -> io::Result<()> {
+    check(ask(&mut Client::try_connect_from(from, addr)?, token)?)
+}
+
+/// Asks on the connection that there is. When that was closed between two requests, asks once more
+/// on a new one, as HTTP clients do (RFC 9112 §9.3.1).
+fn ask_again(
+    connection: &mut Option<Client>,
+    from: IpAddr,
+    addr: SocketAddr,
+    token: &str,
+    reconnected: &mut usize,
+) -> io::Result<()> {
+    if let Some(client) = connection {
+        match ask(client, token) {
+            Ok(response) => return check(response),
+            Err(error) if was_closed(&error) => *reconnected += 1,
+            Err(error) => {
+                *connection = None;
+                return Err(error);
+            }
+        }
+    }
+    let client = connection.insert(Client::try_connect_from(from, addr)?);
+    let response = ask(client, token);
+    if response.is_err() {
+        *connection = None;
+    }
+    check(response?)
+}
+
+fn ask(client: &mut Client, token: &str) -> io::Result<Response> {
+    client.try_request("GET", PROTECTED, &[("Authorization", &bearer(token))])
+}
+
+fn check(response: Response) -> io::Result<()> {
+    if response.status == 200 && response.text() == PROTECTED_BODY {
+        return Ok(());
+    }
+    let (status, text) = (response.status, response.text());
+    Err(io::Error::other(format!("{status} {text}")))
+}
+
+fn was_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
+
+/// What the log tells of the siege.
+#[derive(Debug, Default)]
+struct Log {
+    lines: usize,
+    /// Connections for which there was no slot or no thread.
+    refused: usize,
+    panics: usize,
+}
+
+fn read_log(path: &Path) -> io::Result<Log> {
+    let mut log = Log::default();
+    for line in BufReader::new(File::open(path)?).lines() {
+        let line = line?;
+        log.lines += 1;
+        log.refused += usize::from(line.contains(" 503: "));
+        log.panics += usize::from(line.contains("panic"));
+    }
+    Ok(log)
+}
