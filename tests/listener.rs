@@ -167,6 +167,40 @@ fn idle_and_half_sent_connections_make_room_for_those_who_behave() {
 }
 
 #[test]
+fn who_does_not_read_makes_room_for_those_who_do() {
+    let settings = [("MAX_CONNECTIONS", "4"), ("WRITE_TIMEOUT_SECONDS", "3600")];
+    let server = Besieged::start_with(&[&settings[..], &[("RUST_LOG", "warn")]].concat(), &[]);
+    let requests = REQUEST.repeat(1000);
+    let connect = || {
+        let client = Client::connect_from(ELSEWHERE, server.addr());
+        client.stream().set_nonblocking(true).unwrap();
+        client
+    };
+    let mut deaf: Vec<_> = (0..4).map(|_| connect()).collect();
+    // Until the buffers of both sides are full: nothing has been taken for a while.
+    let mut quiet_since = Instant::now();
+    wait_until("the server reads no more", || {
+        for client in &mut deaf {
+            match client.stream().write(requests.as_bytes()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(_) => *client = connect(),
+                Ok(_) => {}
+            }
+            quiet_since = Instant::now();
+        }
+        quiet_since.elapsed() > Duration::from_millis(300)
+    });
+    wait_until("a connection is served although all are taken", || {
+        let mut client = Client::connect_from(HERE, server.addr());
+        client
+            .try_request("GET", PUBLIC, &[])
+            .is_ok_and(|response| response.status == 200)
+    });
+    drop(deaf);
+    server.assert_unharmed();
+}
+
+#[test]
 fn the_longest_waiting_of_the_largest_group_goes_first() {
     let server = Besieged::start(&[("MAX_CONNECTIONS", "4")]);
     let connect = |source| {

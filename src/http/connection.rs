@@ -27,6 +27,9 @@ use crate::logging::Escaped;
 /// How long what still comes in after the last answer is read and thrown away. Closing at once
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
 const DISCARD_TIME: Duration = Duration::from_secs(1);
+/// How long a write may take before its connection counts as waiting for the peer, which can then
+/// be evicted. A response nearly always fits the socket's buffer: who does not read stalls it.
+const STALL_TIME: Duration = Duration::from_millis(10);
 /// Enough for most heads at once.
 const SMALL_BUFFER: usize = 2 * 1024;
 /// The longest logged path, in bytes.
@@ -101,6 +104,8 @@ pub enum Waiting {
     Head = 2,
     /// The peer's close: the last answer has been written.
     Leaving = 3,
+    /// The peer to read what was written before, so that there is room for the rest.
+    Writing = 4,
 }
 
 /// How long the parts of a connection's life may take.
@@ -192,10 +197,7 @@ struct ServedConnection<'a, T> {
 
 impl<T: Transport> ServedConnection<'_, T> {
     fn run(&mut self) -> End {
-        if let Err(error) = self
-            .transport
-            .set_write_timeout(self.service.timeouts.write)
-        {
+        if let Err(error) = self.transport.set_write_timeout(STALL_TIME) {
             return End::Broken(error);
         }
         loop {
@@ -332,29 +334,29 @@ impl<T: Transport> ServedConnection<'_, T> {
     fn write_response(&mut self, wire: &[u8]) -> io::Result<()> {
         let mut rest = wire;
         let deadline = self.transport.now() + self.service.timeouts.write;
-        let mut is_partial = false;
+        let mut is_stalled = false;
         loop {
             match self.transport.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // The deadline below decides.
+                Err(error) if is_timeout(&error) => {}
                 Err(error) => return Err(error),
             }
             if rest.is_empty() {
                 break;
             }
-            // A response nearly always fits the socket's buffer: only one that does not is timed
-            // anew before each further write.
             let left = deadline.saturating_duration_since(self.transport.now());
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
+            self.lifecycle.waiting(Waiting::Writing);
             self.transport.set_write_timeout(left)?;
-            is_partial = true;
+            is_stalled = true;
         }
-        if is_partial {
-            self.transport
-                .set_write_timeout(self.service.timeouts.write)?;
+        if is_stalled {
+            self.transport.set_write_timeout(STALL_TIME)?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Connection slots: how many connections there may be, and which one goes when there are more.
 //!
 //! A slot is *waiting* until its connection has a complete request, and *serving* until that is
-//! answered. Only waiting ones can be evicted. What a request pays for this is one atomic swap and
-//! one atomic store.
+//! answered, or until its peer has been found not to read the answer. Only waiting ones can be
+//! evicted. What a request pays for this is one atomic swap and one atomic store.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Shutdown};
@@ -14,8 +14,11 @@ use super::connection::Waiting;
 use super::socket::{Peer, Socket};
 
 /// The phase of a slot in one word: 0 while serving; else the microseconds since the table was
-/// made at which the wait began, plus one, shifted left twice, and [`Waiting`] below that.
+/// made at which the wait began, plus one, shifted left, and [`Waiting`] below that.
 type Phase = u64;
+/// The bits of a [`Waiting`].
+const KIND_BITS: u32 = 3;
+const KIND_MASK: Phase = (1 << KIND_BITS) - 1;
 const SERVING: Phase = 0;
 const EVICTED: Phase = Phase::MAX;
 
@@ -175,9 +178,9 @@ impl Slots {
     }
 
     fn waiting_now(&self, kind: Waiting) -> Phase {
-        // 62 bits of microseconds last for 146,000 years.
+        // 61 bits of microseconds last for 73,000 years.
         let since = self.made.elapsed().as_micros() as u64 + 1;
-        (since << 2) | kind as u64
+        (since << KIND_BITS) | kind as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -187,7 +190,7 @@ impl Slots {
 }
 
 fn is_waiting(phase: Phase, kind: Waiting) -> bool {
-    phase != SERVING && phase != EVICTED && phase & 3 == kind as u64
+    phase != SERVING && phase != EVICTED && phase & KIND_MASK == kind as u64
 }
 
 /// The longest-waiting slot of the group with most waiting slots.
@@ -241,7 +244,7 @@ impl Place {
             SERVING => phase.store(self.slots.waiting_now(kind), Ordering::Release),
             EVICTED => {}
             before => {
-                let after = (before & !3) | kind as u64;
+                let after = (before & !KIND_MASK) | kind as u64;
                 // An eviction in between stays.
                 let _ = phase.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
             }
