@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Type};
 
 use super::connection::{self, Lifecycle, Service, Waiting};
+use super::limits::fit_descriptors;
 use super::pool::Pool;
 use super::response;
 use super::slots::{Group, Place, Slots};
@@ -32,9 +32,6 @@ use super::socket::{Address, Listening, Peer, Socket, SocketTransport};
 
 /// Connections the kernel keeps for us while all slots are taken.
 const BACKLOG: i32 = 1024;
-/// Descriptors that are not connections: standard streams, listener, wake-up and signal pipes, the
-/// fetch of the keys with its name resolution, one connection more than there are slots.
-const RESERVED_DESCRIPTORS: u64 = 16;
 /// The pauses after an `accept` that failed for lack of something: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// How long all connections must be busy before a new one is told so: one that has just answered
@@ -316,37 +313,6 @@ fn refuse(mut socket: &Socket, peer: Peer, service: &Service, why: &str) {
         let _ = socket.shutdown(Shutdown::Write);
         let _ = io::Read::read(&mut socket, &mut [0; 4096]);
     }
-}
-
-/// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
-fn fit_descriptors(wanted: usize) -> usize {
-    let needed = wanted as u64 + RESERVED_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
-    if enough(limit.current) {
-        return wanted;
-    }
-    let raised = Rlimit {
-        current: Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed))),
-        maximum: limit.maximum,
-    };
-    // Where it cannot be raised, what there is must do.
-    let current = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => raised.current,
-        Err(_) => limit.current,
-    };
-    if enough(current) {
-        return wanted;
-    }
-    let current = current.unwrap_or(needed);
-    let fitting = usize::try_from(current.saturating_sub(RESERVED_DESCRIPTORS))
-        .unwrap_or(wanted)
-        .max(1);
-    warn!(
-        "MAX_CONNECTIONS is {wanted}, but this process may have {current} descriptors only, and keeps \
-         {RESERVED_DESCRIPTORS} for other uses: serving {fitting} connections at once"
-    );
-    fitting
 }
 
 /// Whether an `accept` failed for the sake of one connection, or of nothing: the next may succeed.

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod cors;
+mod limits;
 pub mod listener;
 mod pool;
 pub mod request;
