@@ -38,7 +38,7 @@ pub struct Server {
 /// Why the server cannot start. Its `Display` says what to do about it.
 #[derive(Debug)]
 pub enum StartError {
-    /// The listening socket cannot be had.
+    /// The listening socket cannot be had, or the process lacks what it takes to listen.
     Bind(SocketAddr, io::Error),
     /// The sockets that were passed to this process cannot be used.
     Sockets(io::Error),
@@ -80,11 +80,15 @@ impl fmt::Display for StartError {
                         "HOST is {host}, which is not an address of this host (now): write one that is, or \
                          0.0.0.0 or :: for all"
                     ),
+                    io::ErrorKind::OutOfMemory => write!(f, "{error}"),
                     _ => write!(
                         f,
                         "HOST is {host} and PORT is {port}, cannot listen there: {error}"
                     ),
                 }
+            }
+            StartError::Sockets(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                write!(f, "{error}")
             }
             StartError::Sockets(error) => {
                 write!(f, "cannot use the sockets passed by systemd: {error}")

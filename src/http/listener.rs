@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Type};
 
 use super::connection::{self, Lifecycle, Service, Waiting};
-use super::limits::fit_descriptors;
+use super::limits;
 use super::pool::Pool;
 use super::response;
 use super::slots::{Group, Place, Slots};
@@ -109,7 +109,7 @@ impl Listener {
             socket.set_nonblocking(true)?;
             addresses.push(socket.address()?);
         }
-        let capacity = fit_descriptors(max_connections);
+        let capacity = limits::fit(max_connections)?;
         Ok(Listener {
             sockets,
             owns_sockets,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::warn;
 
 /// Address space for a thread's stack, of which a connection touches a few pages.
-const STACK_SIZE: usize = 256 * 1024;
+pub const STACK_SIZE: usize = 256 * 1024;
 /// How long a thread waits for more work before it ends.
 const MAX_IDLE: Duration = Duration::from_secs(10);
 
