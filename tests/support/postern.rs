@@ -133,6 +133,19 @@ impl Postern {
         wait_for_line(&self.log, text)
     }
 
+    /// Waits until it listens, or has ended without; panics when that takes longer than
+    /// [`PATIENCE`]. For one that was [launched](Builder::launch).
+    pub fn serves(&mut self) -> bool {
+        let line = |log: &Log| log.lines.iter().find_map(|line| address(line));
+        let ready = |log: &Log| line(log).is_some() || (log.ended && log.complete);
+        let (log, is_ready) = self.log.wait_bounded(ready);
+        assert!(is_ready, "it neither listens nor ends: {:?}", log.lines);
+        let found = line(&log);
+        drop(log);
+        self.addr = found.unwrap_or(self.addr);
+        found.is_some()
+    }
+
     /// Waits until it has fetched keys for the first time, as it logs under the lock that requests
     /// take to read them; before, a token is answered with 503.
     pub fn wait_for_keys(&self) {
@@ -262,6 +275,12 @@ impl Builder {
             thread::sleep(Duration::from_millis(5));
         }
         postern
+    }
+
+    /// Starts the server and returns at once; whether it gets as far as to listen,
+    /// [`Postern::serves`] tells.
+    pub fn launch(self) -> Postern {
+        self.spawn()
     }
 
     fn spawn(self) -> Postern {
