@@ -107,14 +107,15 @@ const SLOW: [(&str, &[&str]); 4] = [
     ("range", &["-R", "-a", "10", "-b", "3000"]),
 ];
 
-/// Starts all attacks, or those whose names contain `only`, in `threads` threads each.
+/// Starts all attacks, or those whose names contain one of `only`, in `threads` threads each.
 pub fn start<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     field: &'env Field<'env>,
     threads: usize,
     only: Option<&str>,
 ) -> Vec<Running<'scope>> {
-    let is_meant = |name: &str| only.is_none_or(|only| name.contains(only));
+    let is_meant =
+        |name: &str| only.is_none_or(|only| only.split(',').any(|part| name.contains(part)));
     let mut running: Vec<Running> = Vec::new();
     for (name, options) in SLOW.into_iter().filter(|(name, _)| is_meant(name)) {
         running.push((name, scope.spawn(move || go_slow(field, options))));
