@@ -121,6 +121,8 @@ struct Peer<'a> {
     time: Duration,
     /// What is left of a pause before the next bytes.
     pause: Option<Duration>,
+    /// What is left of a pause before it takes more.
+    write_pause: Option<Duration>,
     read_timeout: Duration,
     write_timeout: Duration,
     sent: usize,
@@ -153,6 +155,7 @@ impl<'a> Peer<'a> {
             start: Instant::now(),
             time: Duration::ZERO,
             pause: None,
+            write_pause: None,
             read_timeout: Duration::ZERO,
             write_timeout: Duration::ZERO,
             sent: 0,
@@ -268,17 +271,30 @@ impl<'a> Peer<'a> {
         if self.is_interrupted && self.random.one_in(8) {
             return Err(ErrorKind::Interrupted.into());
         }
-        let pause = self.pause();
-        let in_time = self.wait(pause, self.write_timeout).is_ok();
+        let pause = match self.write_pause.take() {
+            Some(rest) => rest,
+            None => self.pause(),
+        };
+        let waited = self.wait(pause, self.write_timeout);
         assert!(self.time - began <= WRITE, "the answer takes too long");
-        let breaks = self.may_break && self.random.one_in(8);
-        if !in_time || breaks {
+        if let Err(rest) = waited {
+            self.write_pause = Some(rest);
+            // Sooner the server may try again.
+            if self.time - began == WRITE {
+                self.end_all();
+                self.write_failed = true;
+            }
+            return Err(self
+                .random
+                .pick(&[ErrorKind::WouldBlock, ErrorKind::TimedOut])
+                .into());
+        }
+        if self.may_break && self.random.one_in(8) {
             self.end_all();
             self.write_failed = true;
-            return match (in_time, self.random.below(2)) {
-                (false, _) => Err(ErrorKind::WouldBlock.into()),
-                (true, 0) => Ok(0),
-                (true, _) => Err(ErrorKind::BrokenPipe.into()),
+            return match self.random.below(2) {
+                0 => Ok(0),
+                _ => Err(ErrorKind::BrokenPipe.into()),
             };
         }
         let count = match self.is_narrow {
