@@ -63,6 +63,12 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Of the process, not of the address or the sockets.
+            StartError::Bind(_, error) | StartError::Sockets(error)
+                if error.kind() == io::ErrorKind::OutOfMemory =>
+            {
+                write!(f, "{error}")
+            }
             StartError::Bind(address, error) => {
                 let (host, port) = (address.ip(), address.port());
                 match error.kind() {
@@ -80,15 +86,11 @@ impl fmt::Display for StartError {
                         "HOST is {host}, which is not an address of this host (now): write one that is, or \
                          0.0.0.0 or :: for all"
                     ),
-                    io::ErrorKind::OutOfMemory => write!(f, "{error}"),
                     _ => write!(
                         f,
                         "HOST is {host} and PORT is {port}, cannot listen there: {error}"
                     ),
                 }
-            }
-            StartError::Sockets(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                write!(f, "{error}")
             }
             StartError::Sockets(error) => {
                 write!(f, "cannot use the sockets passed by systemd: {error}")
