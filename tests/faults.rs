@@ -40,6 +40,37 @@ fn in_own_mounts(builder: Builder, preparation: &str) -> Builder {
     prefixed(builder, &words)
 }
 
+/// The server as another user, whom limits and permissions bind, through this command if there is
+/// one. For root only.
+struct OtherUser {
+    id: u32,
+    /// The binary and the certificate may be where only their maker can go.
+    dir: TempDir,
+}
+
+impl OtherUser {
+    fn new(id: u32, tenant: &Tenant) -> OtherUser {
+        let dir = TempDir::new();
+        fs::copy(binary(), dir.path().join("postern")).unwrap();
+        fs::copy(tenant.ca_file(), dir.path().join("ca.pem")).unwrap();
+        OtherUser { id, dir }
+    }
+
+    fn builder(&self, tenant: &Tenant, through: &[&str]) -> Builder {
+        let (user, group) = (
+            format!("--reuid={}", self.id),
+            format!("--regid={}", self.id),
+        );
+        let script = format!("exec {}", self.dir.path().join("postern").display());
+        let user = ["setpriv", &user, &group, "--clear-groups"];
+        let words = [&user, through, &["sh", "-c", &script]].concat();
+        let ca = self.dir.path().join("ca.pem").display().to_string();
+        Postern::builder(tenant)
+            .prefix(&words)
+            .env("SSL_CERT_FILE", ca)
+    }
+}
+
 fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
@@ -127,25 +158,11 @@ fn with_too_few_threads_it_does_not_start_and_says_so() {
         return;
     }
     let tenant = Tenant::start();
-    // The binary may be where only its builder can go.
-    let dir = TempDir::new();
-    let copy = dir.path().join("postern");
-    fs::copy(binary(), &copy).unwrap();
-    let ca = dir.path().join("ca.pem");
-    fs::copy(tenant.ca_file(), &ca).unwrap();
+    let user = OtherUser::new(54322, &tenant);
     let mut refused = 0;
     for limit in 1..=6 {
-        let script = format!("exec {}", copy.display());
         let limit = format!("--nproc={limit}");
-        let user = [
-            "setpriv",
-            "--reuid=54322",
-            "--regid=54322",
-            "--clear-groups",
-        ];
-        let words = [&user[..], &["prlimit", &limit, "sh", "-c", &script]].concat();
-        let builder = Postern::builder(&tenant).prefix(&words);
-        let builder = builder.env("SSL_CERT_FILE", ca.display().to_string());
+        let builder = user.builder(&tenant, &["prlimit", &limit]);
         let mut postern = builder.launch();
         if postern.serves() {
             assert_eq!(postern.get(PUBLIC, &[]).status, 200);
@@ -296,23 +313,12 @@ fn a_state_folder_that_may_not_be_used_any_more_is_a_warning_and_no_more() {
         return;
     }
     let tenant = Tenant::start();
-    let dir = TempDir::new();
-    let (copy, ca) = (dir.path().join("postern"), dir.path().join("ca.pem"));
-    fs::copy(binary(), &copy).unwrap();
-    fs::copy(tenant.ca_file(), &ca).unwrap();
-    let folder = dir.path().join("state");
+    let user = OtherUser::new(54323, &tenant);
+    let folder = user.dir.path().join("state");
     fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::chown(&folder, Some(54323), Some(54323)).unwrap();
-    let script = format!("exec {}", copy.display());
-    let user = [
-        "setpriv",
-        "--reuid=54323",
-        "--regid=54323",
-        "--clear-groups",
-    ];
-    let postern = Postern::builder(&tenant)
-        .prefix(&[&user[..], &["sh", "-c", &script]].concat())
-        .env("SSL_CERT_FILE", ca.display().to_string())
+    std::os::unix::fs::chown(&folder, Some(user.id), Some(user.id)).unwrap();
+    let postern = user
+        .builder(&tenant, &[])
         .env("STATE_DIRECTORY", folder.display().to_string())
         .env("JWKS_COOLDOWN_SECONDS", "1")
         .start();
