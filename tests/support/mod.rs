@@ -29,10 +29,16 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Waits until `holds`, asking again and again; panics when that takes longer than [`PATIENCE`].
 /// `what` says what is waited for.
 #[track_caller]
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_until_within(PATIENCE, what, holds);
+}
+
+/// The same with another patience.
+#[track_caller]
+pub fn wait_until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
-        assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not in {patience:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

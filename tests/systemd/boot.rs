@@ -363,28 +363,28 @@ fn wrong_setting(host: &mut Host) {
 const STATE: &str = "/var/lib/private/postern";
 
 fn full_state(host: &mut Host) {
-    let machine = host.machine();
-    machine.run(&format!(
-        "systemctl stop postern && mount -t tmpfs -o size=4k,mode=0700 full {STATE} && \
-         ! head -c 9999 /dev/zero > {STATE}/filler && systemctl start postern"
-    ));
-    serves_new_keys(host);
-    host.machine().run(&format!(
-        "systemctl stop postern && umount {STATE} && systemctl start postern"
-    ));
-    host.wait_until_served();
+    let mount = format!(
+        "mount -t tmpfs -o size=4k,mode=0700 full {STATE} && \
+         ! head -c 9999 /dev/zero > {STATE}/filler"
+    );
+    with_mounted_state(host, &mount);
 }
 
 fn read_only_state(host: &mut Host) {
-    let machine = host.machine();
-    machine.run(&format!(
-        "systemctl stop postern && mount --bind {STATE} {STATE} && \
-         mount -o remount,bind,ro {STATE} && systemctl start postern"
-    ));
+    let mount = format!("mount --bind {STATE} {STATE} && mount -o remount,bind,ro {STATE}");
+    with_mounted_state(host, &mount);
+}
+
+/// What the service does with a state folder that takes nothing, which this command mounts.
+fn with_mounted_state(host: &mut Host, mount: &str) {
+    let restart_around = |host: &Host, command: &str| {
+        host.machine().run(&format!(
+            "systemctl stop postern && {command} && systemctl start postern"
+        ));
+    };
+    restart_around(host, mount);
     serves_new_keys(host);
-    host.machine().run(&format!(
-        "systemctl stop postern && umount {STATE} && systemctl start postern"
-    ));
+    restart_around(host, &format!("umount {STATE}"));
     host.wait_until_served();
 }
 

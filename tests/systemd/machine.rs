@@ -5,19 +5,17 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::support::wait_until_within;
 
 /// How long a boot, a restart or a command may take: far more than a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until `holds`, asking again and again. `what` says what is waited for.
-pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
+/// Waits until `holds`, as long as a whole machine may take. `what` says what is waited for.
+#[track_caller]
+pub fn wait_for(what: &str, holds: impl FnMut() -> bool) {
+    wait_until_within(PATIENCE, what, holds);
 }
 
 /// A container with systemd as its process 1, on the network of this process.
