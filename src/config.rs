@@ -7,7 +7,10 @@ use crate::logging::escape_into;
 use log::LevelFilter;
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
 };
 use serde::Deserialize;
 use std::{
@@ -708,6 +711,19 @@ fn host(value: &str) -> Result<IpAddr, String> {
     })
 }
 
+/// What is wrong with a PEM file. The error's own words show a line as the numbers of its bytes,
+/// however long it is.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it has no -----END line".to_owned(),
+        pem::Error::IllegalSectionStart { line } => {
+            let line = String::from_utf8_lossy(line);
+            format!("it begins with \"{}\"", shown(&line))
+        }
+        error => shown(&error.to_string()),
+    }
+}
+
 /// The certificates of a PEM file, each of which can serve as a root.
 fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     let instead = "write the path of a PEM file of root certificates";
@@ -721,8 +737,10 @@ fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     let mut roots = Vec::new();
     for der in CertificateDer::pem_slice_iter(pem) {
         let number = roots.len() + 1;
-        let der =
-            der.map_err(|e| format!("its certificate {number} is broken ({e}); {instead}"))?;
+        let der = der.map_err(|error| {
+            let fault = pem_fault(&error);
+            format!("its certificate {number} is broken ({fault}); {instead}")
+        })?;
         RootCertStore::empty()
             .add(der.clone())
             .map_err(|e| format!("its certificate {number} cannot be a root ({e}); {instead}"))?;

@@ -313,7 +313,14 @@ fn wrong_certificate_files() {
         ),
         (
             folder.write("cut", &pem[..pem.len() - 10]),
-            "its certificate 1 is broken",
+            "its certificate 1 is broken (it has no -----END line)",
+        ),
+        (
+            folder.write("endless", format!("-----BEGIN {}", "x".repeat(9000))),
+            &format!(
+                "its certificate 1 is broken (it begins with \"-----BEGIN {}…\")",
+                "x".repeat(89)
+            ),
         ),
         (
             folder.write("no-root", pem.clone() + no_root),
