@@ -7,11 +7,11 @@ mod support;
 mod attack;
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 fn main() -> ExitCode {
     let settings = Settings::from_environment();
     raise_descriptor_limit();
-    let siege = Siege::begin();
+    let siege = Siege::begin(settings.processor.as_deref());
     let before = siege.usage();
     let (clients, peak) = siege.endure(&settings);
     let (idle_after, after) = siege.recover(before, settings.calm);
@@ -94,11 +94,14 @@ struct Settings {
     threads: usize,
     max_p99: Duration,
     same_address: bool,
+    /// The processor of server and clients, when that is not the strangers' as well.
+    processor: Option<String>,
     attacks: Option<String>,
 }
 
 impl Settings {
     fn from_environment() -> Settings {
+        let text = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
         let number = |name: &str| -> u64 {
             let text = env::var(name).unwrap_or_default();
             let number = text.parse();
@@ -111,9 +114,8 @@ impl Settings {
             threads: number("SIEGE_THREADS") as usize,
             max_p99: Duration::from_millis(number("SIEGE_MAX_P99_MS")),
             same_address: number("SIEGE_SAME_ADDRESS") != 0,
-            attacks: env::var("SIEGE_ATTACKS")
-                .ok()
-                .filter(|names| !names.is_empty()),
+            processor: text("SIEGE_PROCESSOR"),
+            attacks: text("SIEGE_ATTACKS"),
         }
     }
 }
@@ -129,16 +131,18 @@ struct Siege {
 
 impl Siege {
     /// A server with default settings, as a service manager would start it, that has its keys.
-    fn begin() -> Siege {
+    fn begin(processor: Option<&str>) -> Siege {
         let tenant = Tenant::start();
         let token = Token::user(&tenant).sign();
         let folder = TempDir::new();
         let log = folder.path().join("log");
+        let bound = processor.map_or(String::new(), |number| format!("taskset -c {number}"));
+        // The usual limit of descriptors, not the one the attackers need.
+        let start = format!("ulimit -Sn 1024; exec {bound} \"$0\"");
         let postern = Postern::builder(&tenant)
             .env("STATE_DIRECTORY", folder.path().display().to_string())
             .stderr(File::create(&log).expect("the folder takes a file"))
-            // The usual limit, not the one the attackers need.
-            .prefix(&["sh", "-c", "ulimit -Sn 1024; exec \"$0\""])
+            .prefix(&["sh", "-c", &start])
             .start();
         wait_until("a token is accepted", || {
             ask_anew(CLIENT, postern.addr(), &token).is_ok()
@@ -164,6 +168,7 @@ impl Siege {
     /// The siege itself: how the clients fared, and the most that the server used.
     fn endure(&self, settings: &Settings) -> ([Record; 2], Usage) {
         let (addr, token) = (self.postern.addr(), self.token.as_str());
+        let processor = settings.processor.as_deref();
         let (client, source) = match settings.same_address {
             true => (STRANGER, Source::One(STRANGER)),
             false => (CLIENT, Source::Many),
@@ -181,11 +186,13 @@ impl Siege {
                 attack::start(scope, &field, settings.threads, settings.attacks.as_deref());
             let watch = scope.spawn(|| self.watch(&is_over));
             let fresh = scope.spawn(|| {
+                bind_thread(processor);
                 let mut record = Record::new("a connection each");
                 record.each_second(field.end, |_| ask_anew(client, addr, token));
                 record
             });
             let kept = scope.spawn(|| {
+                bind_thread(processor);
                 let mut record = Record::new("one connection, kept");
                 let mut connection = None;
                 record.each_second(field.end, |reconnected| {
@@ -232,6 +239,20 @@ impl Siege {
         }
         (idle_after, self.usage())
     }
+}
+
+/// Has this thread run on that processor only.
+fn bind_thread(processor: Option<&str>) {
+    let Some(processor) = processor else { return };
+    let thread = fs::read_link("/proc/thread-self").expect("Linux has it");
+    let id = thread.file_name().expect("it is PID/task/TID");
+    let mut taskset = Command::new("taskset");
+    taskset
+        .args(["-pc", processor])
+        .arg(id)
+        .stdout(Stdio::null());
+    let status = taskset.status().expect("taskset is installed");
+    assert!(status.success(), "{taskset:?}: {status}");
 }
 
 /// How one client fared.
