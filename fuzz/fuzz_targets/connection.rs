@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ struct Behaviour {
     drain_from: Option<usize>,
     /// The slot is taken away before this answer.
     evict_at: Option<usize>,
+    /// Rather after it: as soon as nothing is being answered.
+    is_dismissed: bool,
 }
 
 /// What the peer does after its last byte.
@@ -103,6 +105,7 @@ impl Behaviour {
             has_cors: has(4),
             drain_from: nth(drain),
             evict_at: nth(evict),
+            is_dismissed: has(5),
         }
     }
 }
@@ -354,7 +357,9 @@ impl Transport for &mut Peer<'_> {
 struct Slot {
     drain_from: Option<usize>,
     evict_at: Option<usize>,
+    is_dismissed: bool,
     asked: AtomicUsize,
+    evicted: AtomicBool,
 }
 
 impl Slot {
@@ -362,30 +367,38 @@ impl Slot {
         Slot {
             drain_from: behaviour.drain_from,
             evict_at: behaviour.evict_at,
+            is_dismissed: behaviour.is_dismissed,
             asked: AtomicUsize::new(0),
+            evicted: AtomicBool::new(false),
         }
     }
 
     fn evicted(&self) -> bool {
-        self.evict_at
-            .is_some_and(|at| self.asked.load(Relaxed) > at)
+        self.evicted.load(Relaxed)
+    }
+
+    /// Whether it still has the slot after that many answers.
+    fn stays(&self, answers: usize) -> bool {
+        assert!(!self.evicted(), "it goes on without a slot");
+        let stays = self.evict_at.is_none_or(|at| answers <= at);
+        self.evicted.store(!stays, Relaxed);
+        stays
     }
 }
 
 impl Lifecycle for Slot {
     fn serving(&self) -> bool {
-        assert!(!self.evicted(), "it goes on without a slot");
-        self.asked.fetch_add(1, Relaxed);
-        !self.evicted()
+        let before = self.asked.fetch_add(1, Relaxed);
+        self.stays(before + usize::from(!self.is_dismissed))
     }
 
-    fn waiting(&self, waiting: Waiting) {
-        assert!(!self.evicted());
-        let is_first = self.asked.load(Relaxed) == 0;
-        assert!(!is_first || waiting == Waiting::Head || waiting == Waiting::Fresh);
+    fn waiting(&self, waiting: Waiting) -> bool {
+        let asked = self.asked.load(Relaxed);
+        assert!(asked > 0 || waiting == Waiting::Head || waiting == Waiting::Fresh);
+        self.stays(asked)
     }
 
-    fn is_draining(&self) -> bool {
+    fn is_ending(&self) -> bool {
         self.drain_from
             .is_some_and(|from| self.asked.load(Relaxed) > from)
     }
@@ -624,14 +637,16 @@ impl<'a> Check<'a> {
         true
     }
 
-    /// The next answer; `None` when there is none, or the peer did not take all of it.
+    /// The next answer; `None` when there is none, or it is not whole: the peer did not take all of it
+    /// in time.
     fn take_answer(&mut self, has_body: bool) -> Option<Answer<'a>> {
         if self.unread.is_empty() {
             return None;
         }
         let answer = take_answer(&mut self.unread, has_body);
         if answer.is_none() {
-            assert!(self.peer.write_failed, "{}", self.unread.escape_ascii());
+            let is_cut = self.peer.write_failed || self.evicted;
+            assert!(is_cut, "{}", self.unread.escape_ascii());
             self.unread = b"";
         }
         answer

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info};
@@ -84,13 +85,14 @@ pub trait Handler: Send + Sync {
 
 /// What a connection and the listener tell each other.
 pub trait Lifecycle {
-    /// A complete request is there. `false` when the listener has closed the connection meanwhile:
-    /// then there is no answer.
+    /// A complete request is there. `false` when the connection has to make way for another: then
+    /// there is no answer.
     fn serving(&self) -> bool;
-    /// The connection waits for its peer.
-    fn waiting(&self, waiting: Waiting);
-    /// Whether the server is about to stop, so that every answer is the last one.
-    fn is_draining(&self) -> bool;
+    /// The connection waits for its peer. `false` when it has to make way: then it must close.
+    fn waiting(&self, waiting: Waiting) -> bool;
+    /// Whether the answer that is made now is the last one: the connection has to make way after it,
+    /// or the server is about to stop.
+    fn is_ending(&self) -> bool;
 }
 
 /// What a connection waits for.
@@ -147,7 +149,7 @@ enum End {
     Idle,
     /// The last answer has been written: what still comes in is discarded.
     Answered,
-    /// The listener needed the slot.
+    /// It has to make way for another.
     Evicted,
     /// The peer is gone, or does not read.
     Broken(io::Error),
@@ -222,16 +224,16 @@ impl<T: Transport> ServedConnection<'_, T> {
         if !self.lifecycle.serving() {
             return Err(End::Evicted);
         }
-        let keep_alive = request.keep_alive && !self.lifecycle.is_draining();
+        let Reply {
+            mut response,
+            subject,
+        } = self.ask_handler(&request);
+        let keep_alive = request.keep_alive && !self.lifecycle.is_ending();
         let says = match (keep_alive, request.version.1) {
             (false, _) => Connection::Close,
             (true, 0) => Connection::KeepAlive,
             (true, _) => Connection::Implied,
         };
-        let Reply {
-            mut response,
-            subject,
-        } = self.ask_handler(&request);
         self.service.cors.apply(Some(&request), &mut response);
         let status = response.status();
         let without_body = request.method == tiny_http::Method::Head;
@@ -246,6 +248,10 @@ impl<T: Transport> ServedConnection<'_, T> {
         }
         self.received.consume(length);
         self.has_answered = true;
+        if !self.received.is_empty() {
+            // Who sends requests ahead would use up the time of the others, and of those to come.
+            thread::yield_now();
+        }
         Ok(())
     }
 
@@ -278,11 +284,11 @@ impl<T: Transport> ServedConnection<'_, T> {
                 if left.is_zero() {
                     return Ok(Err(Refusal::Late));
                 }
-                self.lifecycle.waiting(Waiting::Head);
+                self.wait(Waiting::Head)?;
                 self.set_read_timeout(left)?;
             } else {
                 if self.has_answered {
-                    self.lifecycle.waiting(Waiting::Idle);
+                    self.wait(Waiting::Idle)?;
                 }
                 self.set_read_timeout(self.service.timeouts.idle)?;
             }
@@ -330,28 +336,36 @@ impl<T: Transport> ServedConnection<'_, T> {
         Err(End::Answered)
     }
 
+    /// The connection waits for its peer from here on, if it may.
+    fn wait(&self, waiting: Waiting) -> Result<(), End> {
+        match self.lifecycle.waiting(waiting) {
+            true => Ok(()),
+            false => Err(End::Evicted),
+        }
+    }
+
     /// Writes a response out within the time for one.
-    fn write_response(&mut self, wire: &[u8]) -> io::Result<()> {
+    fn write_response(&mut self, wire: &[u8]) -> Result<(), End> {
         let mut rest = wire;
         let deadline = self.transport.now() + self.service.timeouts.write;
         let mut is_stalled = false;
         loop {
             match self.transport.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // The deadline below decides.
                 Err(error) if is_timeout(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
             if rest.is_empty() {
                 break;
             }
             let left = deadline.saturating_duration_since(self.transport.now());
             if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
+                return Err(io::Error::from(ErrorKind::TimedOut).into());
             }
-            self.lifecycle.waiting(Waiting::Writing);
+            self.wait(Waiting::Writing)?;
             self.transport.set_write_timeout(left)?;
             is_stalled = true;
         }
@@ -366,7 +380,9 @@ impl<T: Transport> ServedConnection<'_, T> {
         if self.transport.close_write().is_err() {
             return;
         }
-        self.lifecycle.waiting(Waiting::Leaving);
+        if self.wait(Waiting::Leaving).is_err() {
+            return;
+        }
         let deadline = self.transport.now() + DISCARD_TIME;
         loop {
             let left = deadline.saturating_duration_since(self.transport.now());

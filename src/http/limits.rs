@@ -8,13 +8,14 @@ use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::pool::STACK_SIZE;
+use super::slots;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// Descriptors that are not connections: standard streams, listener, wake-up and signal pipes, the
-/// fetch of the keys with its name resolution, one connection more than there are slots.
-const RESERVED_DESCRIPTORS: u64 = 16;
+/// fetch of the keys with its name resolution.
+const RESERVED_DESCRIPTORS: usize = 15;
 
 /// Address space for what is not a connection: the stacks of the other threads, and the fetch of the
 /// keys with its certificates.
@@ -94,14 +95,16 @@ fn address_space() -> Option<u64> {
 
 /// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
 fn fit_descriptors(wanted: usize) -> usize {
-    let needed = wanted as u64 + RESERVED_DESCRIPTORS;
+    let reserved = |connections| RESERVED_DESCRIPTORS + 2 * slots::spare(connections);
+    let needed = |connections| (connections + reserved(connections)) as u64;
     let limit = getrlimit(Resource::Nofile);
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed(wanted));
     if enough(limit.current) {
         return wanted;
     }
+    let most = needed(wanted);
     let raised = Rlimit {
-        current: Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed))),
+        current: Some(limit.maximum.map_or(most, |maximum| maximum.min(most))),
         maximum: limit.maximum,
     };
     // Where it cannot be raised, what there is must do.
@@ -112,13 +115,13 @@ fn fit_descriptors(wanted: usize) -> usize {
     if enough(current) {
         return wanted;
     }
-    let current = current.unwrap_or(needed);
-    let fitting = usize::try_from(current.saturating_sub(RESERVED_DESCRIPTORS))
-        .unwrap_or(wanted)
-        .max(1);
+    let current = current.unwrap_or(most);
+    let fitting = (1..wanted).rev().find(|count| needed(*count) <= current);
+    let fitting = fitting.unwrap_or(1);
+    let reserved = reserved(fitting);
     warn!(
         "MAX_CONNECTIONS is {wanted}, but this process may have {current} descriptors only, and keeps \
-         {RESERVED_DESCRIPTORS} for other uses: serving {fitting} connections at once"
+         {reserved} for other uses: serving {fitting} connections at once"
     );
     fitting
 }

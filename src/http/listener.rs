@@ -1,14 +1,18 @@
 //! Accepts connections, gives each a slot and a thread, and ends them all at a drain.
 //!
 //! ```text
-//! accept -> slot free? -- yes --> a worker serves it --> slot freed
-//!    ^          |
-//!    |          no --> evict a waiting connection; none waiting: 503, close
+//! accept -> slot free? -- yes --------------------------------> a worker serves it --> slot freed
+//!    ^          |                                                  ^
+//!    |          no --> has another made way for it? -- yes --------+
+//!    |                          ^            |                     |
+//!    |                          |            no --> it waits: does a slot become free?
+//!    |                          +--- look again -------------------+
+//!    |                                                             +--> too long: 503, close
 //!    +-- back off (no descriptors, no memory)
 //! ```
 //!
 //! The accept thread ends only when told to drain. Nothing a peer does can make it wait: the only
-//! thing it waits for is the thread of a connection, to notice that it was closed or has answered.
+//! thing it waits for are the threads of connections, to notice that those were closed.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -27,22 +31,29 @@ use super::connection::{self, Lifecycle, Service, Waiting};
 use super::limits;
 use super::pool::Pool;
 use super::response;
-use super::slots::{Group, Place, Slots};
+use super::slots::{self, Group, Place, Slots, Way};
 use super::socket::{Address, Listening, Peer, Socket, SocketTransport};
 
 /// Connections the kernel keeps for us while all slots are taken.
 const BACKLOG: i32 = 1024;
+/// How many connections are accepted from a socket before the others, and the queue, have their turn.
+const BATCH: usize = 16;
 /// The pauses after an `accept` that failed for lack of something: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How long all connections must be busy before a new one is told so: one that has just answered
-/// becomes evictable within microseconds.
-const BUSY_TIME: Duration = Duration::from_millis(20);
-/// How long an evicted connection's thread may take to notice.
+/// How long a new connection waits for a slot while all others are busy, until it is told so; and
+/// how long until it is looked again whether one can be had.
+const NEWCOMER_TIME: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1));
+/// How long the threads of evicted connections may take to notice.
 const EVICTION_TIME: Duration = Duration::from_secs(1);
+/// How long a connection waits for one that would make a thread free, when none can be started.
+const THREAD_TIME: Duration = Duration::from_millis(20);
 /// At a drain: how long it may take to accept what is in the backlog.
 const BACKLOG_TIME: Duration = Duration::from_millis(250);
 /// At a drain: how long a connection may still send a request, and how long all may take.
 const DRAIN_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+
+/// Why a newcomer is refused, as a rule.
+const ALL_BUSY: &str = "all connections are busy";
 
 /// Bound sockets that accept connections.
 #[derive(Debug)]
@@ -146,17 +157,25 @@ impl Listener {
         }
         let service = Arc::new(service);
         let mut back_off = BackOff::default();
+        let mut queue = Queue::default();
         while !self.drain.is_started() {
-            self.wait(true, None);
+            self.wait(true, (!queue.is_empty()).then_some(NEWCOMER_TIME.1));
+            self.admit_queued(&mut queue, &service);
             let mut failure = None;
             for socket in &self.sockets {
-                match socket.accept() {
-                    Ok((socket, peer)) => {
-                        back_off.end();
-                        self.admit(socket, peer, &service);
+                for _ in 0..BATCH {
+                    match socket.accept() {
+                        Ok((socket, peer)) => {
+                            back_off.end();
+                            self.admit(Newcomer::new(socket, peer), &mut queue, &service);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        Err(error) if is_about_one_connection(&error) => {}
+                        Err(error) => {
+                            failure = Some(error);
+                            break;
+                        }
                     }
-                    Err(error) if is_about_one_connection(&error) => {}
-                    Err(error) => failure = Some(error),
                 }
             }
             if let Some(error) = failure {
@@ -164,39 +183,87 @@ impl Listener {
                 self.wait(false, Some(pause));
             }
         }
-        self.finish(&service);
+        self.finish(queue, &service);
     }
 
-    /// Gives a connection a slot and a worker, at another's expense if need be.
-    fn admit(&self, socket: Socket, peer: Peer, service: &Arc<Service>) {
-        let socket = Arc::new(socket);
-        let group = Group::of(peer);
-        let take = || self.slots.take(Arc::clone(&socket), group);
-        let take_from_another = || {
-            if self.slots.evict(None) {
-                self.slots.wait_for_room(EVICTION_TIME);
-            }
-            take()
-        };
-        let Some(place) = take().or_else(|| persist(take_from_another)) else {
-            return refuse(&socket, peer, service, "all connections are busy");
-        };
+    /// Gives a connection a slot and a worker, at another's expense if need be, or queues it.
+    fn admit(&self, newcomer: Newcomer, queue: &mut Queue, service: &Arc<Service>) {
+        // Who is gone already displaces nobody, and costs no thread.
+        if newcomer.socket.is_over() {
+            return;
+        }
+        let place = self.take(&newcomer);
+        if let Some(place) = place.or_else(|| self.displace(&newcomer, true)) {
+            return self.start(newcomer, place, service);
+        }
+        let claim = self.slots.used_by(newcomer.group) + queue.used_by(newcomer.group);
+        queue.insert(newcomer, claim);
+        if queue.len() > slots::spare(self.capacity())
+            && let Some(last) = queue.pop()
+        {
+            refuse(&last, service, ALL_BUSY);
+        }
+    }
+
+    /// Gives those in the queue their slots, as far as there are any, and gives up on those that have
+    /// waited too long.
+    fn admit_queued(&self, queue: &mut Queue, service: &Arc<Service>) {
+        while let Some(first) = queue.first()
+            && let Some(place) = self.take(first).or_else(|| self.displace(first, false))
+        {
+            self.start(queue.remove_first(), place, service);
+        }
+        for late in queue.remove_late() {
+            refuse(&late, service, ALL_BUSY);
+        }
+    }
+
+    fn take(&self, newcomer: &Newcomer) -> Option<Place> {
+        self.slots.take(&newcomer.socket, newcomer.group)
+    }
+
+    /// The slot of another connection, if one can be had now.
+    fn displace(&self, newcomer: &Newcomer, may_dismiss: bool) -> Option<Place> {
+        self.slots.wait_for_evicted(EVICTION_TIME);
+        match self.slots.make_way(newcomer.group, may_dismiss, None)? {
+            Way::Evicted => self.take(newcomer),
+            Way::Dismissed => None,
+        }
+    }
+
+    /// Has a worker serve the connection.
+    fn start(&self, newcomer: Newcomer, place: Place, service: &Arc<Service>) {
         let place = Arc::new(place);
+        let peer = newcomer.peer;
         let job = {
             let (place, service, drain) =
                 (Arc::clone(&place), Arc::clone(service), self.drain.clone());
-            let transport = SocketTransport(Arc::clone(&socket));
+            let transport = SocketTransport(Arc::clone(&newcomer.socket));
             Box::new(move || {
                 connection::serve(transport, &peer, &service, &Admitted { place, drain })
             })
         };
-        if let Err(error) = self.pool.execute(job) {
-            // A worker that waits on another connection can take this one: the job stays queued.
-            let evict = || self.slots.evict(Some(&place)).then_some(());
-            if persist(evict).is_none() && self.pool.take_back().is_some() {
-                let why = format!("no thread to serve it: {error}");
-                refuse(&socket, peer, service, &why);
+        let Err(error) = self.pool.execute(job) else {
+            return;
+        };
+        // A worker that is done with another connection can take this one: the job stays queued.
+        let started = Instant::now();
+        while self
+            .slots
+            .make_way(newcomer.group, false, Some(&place))
+            .is_none()
+        {
+            if started.elapsed() >= THREAD_TIME {
+                if self.pool.take_back().is_some() {
+                    refuse(
+                        &newcomer,
+                        service,
+                        &format!("no thread to serve it: {error}"),
+                    );
+                }
+                return;
             }
+            thread::sleep(NEWCOMER_TIME.1);
         }
     }
 
@@ -218,12 +285,12 @@ impl Listener {
 
     /// Accepts what came before the drain, and may have sent its request already. Without an end in
     /// sight, as clients that are answered come again, it stops.
-    fn empty_backlog(&self, service: &Arc<Service>) {
+    fn empty_backlog(&self, queue: &mut Queue, service: &Arc<Service>) {
         let started = Instant::now();
         for socket in &self.sockets {
             while started.elapsed() < BACKLOG_TIME {
                 match socket.accept() {
-                    Ok((socket, peer)) => self.admit(socket, peer, service),
+                    Ok((socket, peer)) => self.admit(Newcomer::new(socket, peer), queue, service),
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                     Err(_) => break,
                 }
@@ -232,13 +299,17 @@ impl Listener {
     }
 
     /// The drain: what is connected gets its answers, within limits.
-    fn finish(self, service: &Arc<Service>) {
+    fn finish(mut self, mut queue: Queue, service: &Arc<Service>) {
         let started = Instant::now();
         let left = |time: Duration| time.saturating_sub(started.elapsed());
         if self.owns_sockets {
-            self.empty_backlog(service);
+            self.empty_backlog(&mut queue, service);
         }
-        drop(self.sockets);
+        self.sockets.clear();
+        while !queue.is_empty() {
+            self.admit_queued(&mut queue, service);
+            thread::sleep(NEWCOMER_TIME.1);
+        }
         info!("draining {} connections", self.slots.used());
         // A request that is in the socket already can still be read after this.
         self.slots.shut_down(Some(&[Waiting::Idle]), Shutdown::Read);
@@ -264,12 +335,78 @@ impl Lifecycle for Admitted {
         self.place.serving()
     }
 
-    fn waiting(&self, waiting: Waiting) {
-        self.place.waiting(waiting);
+    fn waiting(&self, waiting: Waiting) -> bool {
+        self.place.waiting(waiting)
     }
 
-    fn is_draining(&self) -> bool {
-        self.drain.is_started()
+    fn is_ending(&self) -> bool {
+        self.place.is_dismissed() || self.drain.is_started()
+    }
+}
+
+/// A connection that has no slot yet.
+struct Newcomer {
+    socket: Arc<Socket>,
+    peer: Peer,
+    group: Group,
+    came: Instant,
+}
+
+impl Newcomer {
+    fn new(socket: Socket, peer: Peer) -> Newcomer {
+        Newcomer {
+            socket: Arc::new(socket),
+            peer,
+            group: Group::of(peer),
+            came: Instant::now(),
+        }
+    }
+}
+
+/// Connections that wait for a slot. Those come first whose group had fewest when they came: if there
+/// is none for them, there is none for the others.
+#[derive(Default)]
+struct Queue(Vec<(usize, Newcomer)>);
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn used_by(&self, group: Group) -> usize {
+        let theirs = |(_, newcomer): &&(usize, Newcomer)| newcomer.group == group;
+        self.0.iter().filter(theirs).count()
+    }
+
+    /// Puts it behind those whose groups have no more than `used`.
+    fn insert(&mut self, newcomer: Newcomer, used: usize) {
+        let at = self.0.partition_point(|(before, _)| *before <= used);
+        self.0.insert(at, (used, newcomer));
+    }
+
+    fn first(&self) -> Option<&Newcomer> {
+        self.0.first().map(|(_, newcomer)| newcomer)
+    }
+
+    fn remove_first(&mut self) -> Newcomer {
+        self.0.remove(0).1
+    }
+
+    /// The one with the least claim.
+    fn pop(&mut self) -> Option<Newcomer> {
+        self.0.pop().map(|(_, newcomer)| newcomer)
+    }
+
+    /// Those that have waited too long.
+    fn remove_late(&mut self) -> Vec<Newcomer> {
+        let late = self.0.extract_if(.., |(_, newcomer)| {
+            newcomer.came.elapsed() >= NEWCOMER_TIME.0
+        });
+        late.map(|(_, newcomer)| newcomer).collect()
     }
 }
 
@@ -289,21 +426,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Tries until it works out, for as long as connections may seem busy.
-fn persist<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let started = Instant::now();
-    loop {
-        let result = attempt();
-        if result.is_some() || started.elapsed() >= BUSY_TIME {
-            return result;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// Answers 503 without a thread: one attempt, and whatever has come in is thrown away.
-fn refuse(mut socket: &Socket, peer: Peer, service: &Service, why: &str) {
-    warn!("{peer} 503: {why}");
+fn refuse(newcomer: &Newcomer, service: &Service, why: &str) {
+    let mut socket = &*newcomer.socket;
+    warn!("{} 503: {why}", newcomer.peer);
     let mut response = response::error(503, "Service Unavailable");
     service.cors.apply(None, &mut response);
     let wire = response::print(response, false, response::Connection::Close);
@@ -315,14 +441,11 @@ fn refuse(mut socket: &Socket, peer: Peer, service: &Service, why: &str) {
     }
 }
 
-/// Whether an `accept` failed for the sake of one connection, or of nothing: the next may succeed.
+/// Whether an `accept` failed for the sake of one connection: the next may succeed.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::WouldBlock
-            | ErrorKind::Interrupted
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
+        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
     )
 }
 

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
 use super::connection::Transport;
 
 /// A socket that listens.
@@ -146,6 +149,15 @@ impl Socket {
         either!(self, stream => stream.shutdown(how))
     }
 
+    /// Whether the peer has closed, or is gone, and has left nothing to read.
+    pub fn is_over(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match either!(self, stream => recv(stream, &mut [0_u8], flags)) {
+            Ok((_, length)) => length == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
+        }
+    }
+
     /// Whether reading and writing wait.
     ///
     /// # Errors
@@ -202,5 +214,46 @@ impl Transport for SocketTransport {
 
     fn close_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_over_when_it_has_closed_and_all_is_read() {
+        let over = |prepare: fn(&mut UnixStream)| {
+            let (socket, mut peer) = UnixStream::pair().unwrap();
+            prepare(&mut peer);
+            let socket = Socket::Unix(socket);
+            (socket.is_over(), socket)
+        };
+        assert!(!over(|peer| peer.write_all(b"x").unwrap()).0);
+        assert!(over(|peer| peer.shutdown(Shutdown::Write).unwrap()).0);
+        let (before, socket) = over(|peer| {
+            peer.write_all(b"x").unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+        });
+        assert!(!before, "what it has sent wants an answer");
+        assert_eq!((&socket).read(&mut [0; 2]).unwrap(), 1);
+        assert!(socket.is_over());
+    }
+
+    #[test]
+    fn a_peer_that_has_reset_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let socket = Socket::Tcp(socket);
+        assert!(!socket.is_over());
+        let reset = socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO));
+        reset.unwrap();
+        drop(peer);
+        while !socket.is_over() {
+            thread::yield_now();
+        }
     }
 }

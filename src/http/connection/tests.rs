@@ -99,9 +99,11 @@ impl Lifecycle for Alone {
         true
     }
 
-    fn waiting(&self, _: Waiting) {}
+    fn waiting(&self, _: Waiting) -> bool {
+        true
+    }
 
-    fn is_draining(&self) -> bool {
+    fn is_ending(&self) -> bool {
         false
     }
 }
