@@ -395,7 +395,7 @@ fn a_descriptor_limit_lowers_the_number_of_connections() {
     let server = Besieged::start_with(&[], &limited);
     server
         .postern
-        .wait_for_log("serving 45 connections at once");
+        .wait_for_log("serving 44 connections at once");
     let connections: Vec<_> = (0..200).map(|_| Client::connect(server.addr())).collect();
     assert_eq!(server.postern.get(PUBLIC, &[]).status, 200);
     assert!(usage(server.postern.pid()).descriptors <= 64);

@@ -14,8 +14,8 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// Descriptors that are not connections: standard streams, listener, wake-up and signal pipes, the
-/// fetch of the keys with its name resolution.
-const RESERVED_DESCRIPTORS: usize = 15;
+/// fetch of the keys with its name resolution, the connection accepted last.
+const RESERVED_DESCRIPTORS: usize = 16;
 
 /// Address space for what is not a connection: the stacks of the other threads, and the fetch of the
 /// keys with its certificates.
@@ -95,6 +95,7 @@ fn address_space() -> Option<u64> {
 
 /// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
 fn fit_descriptors(wanted: usize) -> usize {
+    // The evicted, and the queue.
     let reserved = |connections| RESERVED_DESCRIPTORS + 2 * slots::spare(connections);
     let needed = |connections| (connections + reserved(connections)) as u64;
     let limit = getrlimit(Resource::Nofile);

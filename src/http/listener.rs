@@ -363,8 +363,8 @@ impl Newcomer {
     }
 }
 
-/// Connections that wait for a slot. Those come first whose group had fewest when they came: if there
-/// is none for them, there is none for the others.
+/// Connections that wait for a slot. Those come first whose group had fewest when they came: if nobody
+/// makes way for them, nobody does for the others.
 #[derive(Default)]
 struct Queue(Vec<(usize, Newcomer)>);
 
