@@ -139,6 +139,7 @@ impl Table {
             assert!(!log.contains(&secret), "{secret} in the log");
         }
         assert!(!log.contains("panic"), "{log}");
+        println!("{} rows, {controls} of them controls", self.rows.len());
     }
 }
 

@@ -103,6 +103,7 @@ impl Table {
             assert!(line.len() < 1000, "{line:?}");
         }
         assert_as_before(&server);
+        println!("{} rows", rows.len());
     }
 }
 
