@@ -448,7 +448,10 @@ fn respond(path: &str) -> (response::Response, usize) {
     let sum: usize = path.bytes().map(usize::from).sum();
     match sum % 5 {
         0 => (response::empty(200), 0),
-        1 => (response::json(200, vec![b' '; sum % 4096]), sum % 4096),
+        1 => (
+            response::json(200, vec![b' '; sum % 4096 + 1]),
+            sum % 4096 + 1,
+        ),
         2 => (response::json(200, &b"{}"[..]), 2),
         3 => (response::error(404, "Not Found"), 23),
         _ => {
