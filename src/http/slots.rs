@@ -12,7 +12,7 @@
 //! 2. Else one that is serving, of the group that has most slots.
 //!
 //! So who takes many slots, in whatever way, displaces himself.
-//! What a request pays for this are two atomic reads and writes.
+//! What a request pays for this are two atomic loads and two exchanges.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
