@@ -247,23 +247,18 @@ impl Listener {
             return;
         };
         // A worker that is done with another connection can take this one: the job stays queued.
+        let make_way = || self.slots.make_way(newcomer.group, false, Some(&place));
         let started = Instant::now();
-        while self
-            .slots
-            .make_way(newcomer.group, false, Some(&place))
-            .is_none()
-        {
-            if started.elapsed() >= THREAD_TIME {
-                if self.pool.take_back().is_some() {
-                    refuse(
-                        &newcomer,
-                        service,
-                        &format!("no thread to serve it: {error}"),
-                    );
-                }
-                return;
+        while make_way().is_none() {
+            if started.elapsed() < THREAD_TIME {
+                thread::sleep(NEWCOMER_TIME.1);
+                continue;
             }
-            thread::sleep(NEWCOMER_TIME.1);
+            if self.pool.take_back().is_some() {
+                let why = format!("no thread to serve it: {error}");
+                refuse(&newcomer, service, &why);
+            }
+            return;
         }
     }
 

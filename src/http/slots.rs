@@ -86,7 +86,7 @@ pub struct Slots {
 struct Table {
     slots: Vec<Option<Arc<Slot>>>,
     free: Vec<usize>,
-    /// How many of them have been evicted.
+    /// How many of them have been evicted: as many as are spare, at most.
     evicted: usize,
 }
 
@@ -139,8 +139,7 @@ impl Slots {
     pub fn take(self: &Arc<Self>, socket: &Arc<Socket>, group: Group) -> Option<Place> {
         let phase = waiting_since(self.now(), Waiting::Fresh);
         let mut table = self.lock();
-        let used = table.used();
-        if used - table.evicted >= self.capacity || used >= self.capacity + self.spare {
+        if table.used() - table.evicted >= self.capacity {
             return None;
         }
         let slot = Arc::new(Slot {

@@ -5,6 +5,13 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 
+/// An address that has no slot.
+const NEWCOMER: &str = "192.0.2.99";
+
+fn group(address: &str) -> Group {
+    Group::of_address(address.parse().unwrap())
+}
+
 /// A connection in the table, and its other end.
 struct Peer {
     place: Place,
@@ -35,29 +42,24 @@ impl Host {
     fn connect(&self, address: &str) -> Option<Peer> {
         let stream = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = self.listener.accept().unwrap();
-        let group = Group::of_address(address.parse().unwrap());
-        let place = self.slots.take(&Arc::new(Socket::Tcp(accepted)), group)?;
+        let socket = Arc::new(Socket::Tcp(accepted));
+        let place = self.slots.take(&socket, group(address))?;
         Some(Peer { place, stream })
     }
 
     /// Makes way for a connection from `address`.
     fn make_way(&self, address: &str) -> Option<Way> {
-        let group = Group::of_address(address.parse().unwrap());
-        self.slots.make_way(group, true, None)
+        self.slots.make_way(group(address), true, None)
     }
 }
 
 #[test]
 fn a_group_is_an_ipv4_address_or_an_ipv6_64() {
-    let group = |text: &str| Group::of_address(text.parse().unwrap());
     assert_eq!(group("192.0.2.1"), group("::ffff:192.0.2.1"));
     assert_ne!(group("192.0.2.1"), group("192.0.2.2"));
     assert_eq!(group("2001:db8::1"), group("2001:db8::ffff:1:2:3"));
     assert_ne!(group("2001:db8::1"), group("2001:db8:0:1::1"));
 }
-
-/// An address that has no slot.
-const NEWCOMER: &str = "192.0.2.99";
 
 #[test]
 fn slots_are_counted_and_freed() {
@@ -113,8 +115,7 @@ fn the_longest_waiting_of_the_largest_group_goes() {
     assert_eq!(host.make_way(NEWCOMER), Some(Way::Evicted));
     assert!(second.is_closed());
     // The one that is left is serving.
-    let group = Group::of_address(NEWCOMER.parse().unwrap());
-    assert_eq!(host.slots.make_way(group, false, None), None);
+    assert_eq!(host.slots.make_way(group(NEWCOMER), false, None), None);
     assert!(busy.place.waiting(Waiting::Leaving));
     assert_eq!(host.make_way(NEWCOMER), Some(Way::Evicted));
     assert!(busy.is_closed());
@@ -161,8 +162,7 @@ fn a_dismissed_connection_ends_with_its_answer() {
     let one = host.connect("192.0.2.1").unwrap();
     let mut two = [(); 2].map(|()| host.connect("192.0.2.2").unwrap());
     assert!(one.place.serving() && two.iter().all(|peer| peer.place.serving()));
-    let group = Group::of_address(NEWCOMER.parse().unwrap());
-    assert_eq!(host.slots.make_way(group, false, None), None);
+    assert_eq!(host.slots.make_way(group(NEWCOMER), false, None), None);
     assert_eq!(host.make_way(NEWCOMER), Some(Way::Dismissed));
     // Of the larger group; and nothing of it is closed by now.
     assert!(!one.place.is_dismissed() && !two.iter_mut().any(Peer::is_closed));
