@@ -12,13 +12,13 @@ use std::process::Command;
 
 use serde_json::json;
 
-use support::client::{Response, bearer};
-use support::contract::{PROTECTED, PUBLIC};
+use support::TempDir;
+use support::client::Response;
+use support::contract::PUBLIC;
 use support::postern::{Builder, Postern, binary};
 use support::tenant::Tenant;
 use support::token::{Token, now};
-use support::verdict::{EXPIRED, NOT_YET, assert_invalid_token};
-use support::{TempDir, wait_until};
+use support::verdict::{EXPIRED, NOT_YET, assert_invalid_token, assert_unavailable};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -71,14 +71,9 @@ impl Clock {
     }
 }
 
-fn ask(postern: &Postern, token: &str) -> Response {
-    postern.get(PROTECTED, &[("Authorization", &bearer(token))])
-}
-
 #[track_caller]
 fn assert_clock_unset(response: &Response) {
-    let error = response.json()["error"].clone();
-    assert_eq!((response.status, error), (503, json!("clock_unset")));
+    assert_unavailable(response, "clock_unset");
     assert_eq!(response.header("Retry-After"), Some("30"));
 }
 
@@ -92,29 +87,29 @@ fn a_clock_that_jumps_changes_the_answers_and_nothing_else() {
     let years = Token::user(&tenant).claim("exp", json!(now() + 30 * YEAR as u64));
     let years = years.sign();
     let assert_right = || {
-        assert_eq!(ask(&postern, &day).status, 200);
-        assert_eq!(ask(&postern, &years).status, 200);
+        assert_eq!(postern.get_protected(&day).status, 200);
+        assert_eq!(postern.get_protected(&years).status, 200);
     };
     for round in 0..2 {
         // The second time as well, when both tokens have been verified long ago.
         assert_right();
         for later in [2 * DAY, 20 * YEAR] {
             clock.jump(later);
-            assert_invalid_token(&ask(&postern, &day), "expired", EXPIRED);
+            assert_invalid_token(&postern.get_protected(&day), "expired", EXPIRED);
             assert_eq!(
-                ask(&postern, &years).status,
+                postern.get_protected(&years).status,
                 200,
                 "{later} s, round {round}"
             );
         }
         clock.jump(-HOUR);
-        assert_invalid_token(&ask(&postern, &day), "not yet valid", NOT_YET);
-        assert_eq!(ask(&postern, &years).status, 200);
+        assert_invalid_token(&postern.get_protected(&day), "not yet valid", NOT_YET);
+        assert_eq!(postern.get_protected(&years).status, 200);
         // 1970 is when it starts without a battery. Linux lets nobody set it earlier.
         for earlier in [-2 * DAY, -20 * YEAR, -(now() as i64)] {
             clock.jump(earlier);
-            assert_clock_unset(&ask(&postern, &day));
-            assert_clock_unset(&ask(&postern, &years));
+            assert_clock_unset(&postern.get_protected(&day));
+            assert_clock_unset(&postern.get_protected(&years));
             assert_eq!(postern.get(PUBLIC, &[]).status, 200);
         }
         clock.jump(0);
@@ -128,24 +123,14 @@ fn a_start_without_a_clock_or_a_network_lasts_until_the_clock_is_set() {
     let Some(clock) = Clock::new() else { return };
     let mut tenant = Tenant::start();
     let state = TempDir::new();
-    let builder = || {
-        let state = state.path().display().to_string();
-        clock.builder(&tenant).env("STATE_DIRECTORY", state)
-    };
-    let mut before = builder().start();
-    wait_until("the keys are on disk", || {
-        state.path().join("jwks.json").exists()
-    });
-    before.signal("TERM");
-    assert_eq!(before.wait_exit().code(), Some(0));
+    Postern::fill_state(&tenant, state.path());
     let user = Token::user(&tenant).sign();
     clock.jump(-(now() as i64));
-    let postern = builder();
     tenant.stop();
-    let postern = postern.start();
-    assert_clock_unset(&ask(&postern, &user));
+    let postern = clock.builder(&tenant).state(state.path()).start();
+    assert_clock_unset(&postern.get_protected(&user));
     clock.jump(0);
-    assert_eq!(ask(&postern, &user).status, 200);
+    assert_eq!(postern.get_protected(&user).status, 200);
 }
 
 #[test]

@@ -11,15 +11,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 
-use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
-use support::client::{Client, Response, bearer};
-use support::contract::{PROTECTED, PUBLIC};
+use support::client::Client;
+use support::contract::PUBLIC;
 use support::postern::{Builder, Postern, binary};
 use support::tenant::Tenant;
 use support::token::Token;
 use support::usage::{raise_descriptor_limit, usage};
+use support::verdict::assert_unavailable;
 use support::{TempDir, wait_until};
 
 /// Words that run the server in a shell which first does this. `$0` is the server.
@@ -75,13 +75,9 @@ fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-fn protected(postern: &Postern, token: &str) -> Response {
-    postern.get(PROTECTED, &[("Authorization", &bearer(token))])
-}
-
 fn wait_until_let_in(postern: &Postern, token: &str) {
     wait_until("a token is accepted", || {
-        protected(postern, token).status == 200
+        postern.get_protected(token).status == 200
     });
 }
 
@@ -280,7 +276,7 @@ fn a_state_folder_that_goes_away_is_a_warning_and_no_more() {
         wait_until_let_in(&postern, &token);
         wait_until("the keys are kept", || folder.join("jwks.json").exists());
         fault();
-        assert_eq!(protected(&postern, &token).status, 200, "{what}");
+        assert_eq!(postern.get_protected(&token).status, 200, "{what}");
         fetch_another_set(&postern, &tenant);
         postern.wait_for_log("cannot keep the keys in ");
         // A start in this state.
@@ -300,7 +296,7 @@ fn a_state_folder_that_goes_away_is_a_warning_and_no_more() {
         assert_eq!(told.count(), 1, "{what}: {logs:#?}");
         let restarted = start();
         restarted.wait_for_log("from disk");
-        assert_eq!(protected(&restarted, &token).status, 200, "{what}");
+        assert_eq!(restarted.get_protected(&token).status, 200, "{what}");
         assert_stops(restarted);
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -376,13 +372,10 @@ impl Lost {
     }
 
     fn assert_unavailable(&self) {
-        let response = protected(&self.postern, &Token::user(&self.tenant).sign());
-        let error = response.json()["error"].clone();
-        assert_eq!(
-            (response.status, error),
-            (503, json!("signing_key_unavailable"))
-        );
-        assert!(response.header("Retry-After").is_some());
+        let response = self
+            .postern
+            .get_protected(&Token::user(&self.tenant).sign());
+        assert_unavailable(&response, "signing_key_unavailable");
         assert_eq!(self.postern.get(PUBLIC, &[]).status, 200);
     }
 

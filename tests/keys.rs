@@ -20,7 +20,7 @@ use support::{PATIENCE, wait_until};
 
 /// `GET` of the protected message with this token.
 fn get_protected(postern: &Postern, token: &str) -> Response {
-    let response = postern.get(PROTECTED, &[("Authorization", &bearer(token))]);
+    let response = postern.get_protected(token);
     assert_headers(&response, PROTECTED);
     response
 }

@@ -10,28 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
-use support::client::{Client, Response, bearer};
+use support::client::{Client, bearer};
 use support::contract::{PROTECTED, PUBLIC};
 use support::postern::{Builder, Postern};
 use support::tenant::{Behaviour, Tenant, http_date};
 use support::token::{Token, now};
+use support::verdict::assert_unavailable;
 use support::{TempDir, wait_until};
 
 const DAY: u64 = 86_400;
-
-fn get(postern: &Postern, token: &str) -> Response {
-    postern.get(PROTECTED, &[("Authorization", &bearer(token))])
-}
-
-#[track_caller]
-fn assert_unavailable(response: &Response, error: &str) {
-    assert_eq!(
-        (response.status, response.json()["error"].as_str()),
-        (503, Some(error))
-    );
-    let retry_after: u64 = response.header("Retry-After").unwrap().parse().unwrap();
-    assert!((1..=300).contains(&retry_after), "{retry_after}");
-}
 
 /// A token that only its signature betrays, with a key nobody has.
 fn forged(tenant: &Tenant, kid: &str) -> String {
@@ -41,16 +28,7 @@ fn forged(tenant: &Tenant, kid: &str) -> String {
 
 /// A server that keeps its keys in `state`.
 fn with_state(tenant: &Tenant, state: &Path) -> Builder {
-    Postern::builder(tenant).env("STATE_DIRECTORY", state.display().to_string())
-}
-
-/// Runs a server until it has written its keys to `state`, which then holds them.
-fn fill(tenant: &Tenant, state: &Path) {
-    let mut postern = with_state(tenant, state).start();
-    postern.wait_for_keys();
-    wait_until("a copy appears", || state.join("jwks.json").exists());
-    postern.signal("TERM");
-    assert_eq!(postern.wait_exit().code(), Some(0));
+    Postern::builder(tenant).state(state)
 }
 
 fn read_copy(state: &Path) -> Value {
@@ -70,7 +48,7 @@ fn a_new_key_is_taken_at_its_first_use_and_a_dropped_one_goes_with_it() {
         let tenant = Tenant::start();
         let postern = Postern::start(&tenant);
         let old = Token::user(&tenant).sign();
-        assert_eq!(get(&postern, &old).status, 200);
+        assert_eq!(postern.get_protected(&old).status, 200);
         let old_key = tenant.key().jwk();
         tenant.rotate();
         let mut keys = vec![tenant.key().jwk()];
@@ -83,14 +61,21 @@ fn a_new_key_is_taken_at_its_first_use_and_a_dropped_one_goes_with_it() {
             .sign_with(&tenant.key());
         let started = Instant::now();
         // The new key of a rotation may be the one announced before: then nothing is fetched.
-        assert_eq!(get(&postern, &new).status, 200, "overlap: {overlap}");
+        assert_eq!(
+            postern.get_protected(&new).status,
+            200,
+            "overlap: {overlap}"
+        );
         assert!(
             started.elapsed() < Duration::from_millis(1500),
             "{:?}",
             started.elapsed()
         );
-        get(&postern, &forged(&tenant, "to have the set refreshed"));
-        assert_eq!(get(&postern, &old).status, if overlap { 200 } else { 401 });
+        postern.get_protected(&forged(&tenant, "to have the set refreshed"));
+        assert_eq!(
+            postern.get_protected(&old).status,
+            if overlap { 200 } else { 401 }
+        );
     }
 }
 
@@ -98,55 +83,55 @@ fn a_new_key_is_taken_at_its_first_use_and_a_dropped_one_goes_with_it() {
 fn a_restart_without_network_serves_from_disk() {
     let state = TempDir::new();
     let mut tenant = Tenant::start();
-    fill(&tenant, state.path());
+    Postern::fill_state(&tenant, state.path());
     let user = Token::user(&tenant).sign();
     let fetches = tenant.fetches();
     tenant.stop();
     let postern = with_state(&tenant, state.path()).start();
-    assert_eq!(get(&postern, &user).status, 200);
+    assert_eq!(postern.get_protected(&user).status, 200);
     assert_unavailable(
-        &get(&postern, &forged(&tenant, "unknown")),
+        &postern.get_protected(&forged(&tenant, "unknown")),
         "signing_key_unavailable",
     );
     postern.wait_for_log("from disk");
     assert_eq!(tenant.fetches(), fetches);
     tenant.resume();
     postern.wait_for_log("keys unchanged");
-    assert_eq!(get(&postern, &user).status, 200);
+    assert_eq!(postern.get_protected(&user).status, 200);
 }
 
 #[test]
 fn keys_on_disk_age_by_the_tenants_clock() {
     let state = TempDir::new();
     let mut tenant = Tenant::start();
-    fill(&tenant, state.path());
+    Postern::fill_state(&tenant, state.path());
     let stamp = read_copy(state.path())["fetched"].as_u64().unwrap();
     assert!(now().abs_diff(stamp) < 300, "{stamp}");
     let user = Token::user(&tenant).sign();
     tenant.stop();
     change_copy(state.path(), |copy| copy["fetched"] = json!(now() - DAY));
     let stale = with_state(&tenant, state.path()).start();
-    assert_eq!(get(&stale, &user).status, 200);
+    assert_eq!(stale.get_protected(&user).status, 200);
     change_copy(state.path(), |copy| {
         copy["fetched"] = json!(now() - DAY - 3600)
     });
     let too_stale = with_state(&tenant, state.path()).start();
     too_stale.wait_for_log("too old to serve");
-    assert_unavailable(&get(&too_stale, &user), "signing_key_unavailable");
+    assert_unavailable(&too_stale.get_protected(&user), "signing_key_unavailable");
     let patient = with_state(&tenant, state.path())
         .env("JWKS_MAX_STALE_SECONDS", "100000")
         .start();
-    assert_eq!(get(&patient, &user).status, 200);
+    assert_eq!(patient.get_protected(&user).status, 200);
     tenant.resume();
     too_stale.wait_for_log("keys unchanged");
-    assert_eq!(get(&too_stale, &user).status, 200);
+    assert_eq!(too_stale.get_protected(&user).status, 200);
 }
 
 #[test]
 fn a_broken_copy_is_a_warning_and_no_more() {
     let state = TempDir::new();
     let tenant = Tenant::start();
-    fill(&tenant, state.path());
+    Postern::fill_state(&tenant, state.path());
     let file = state.path().join("jwks.json");
     let whole = fs::read(&file).unwrap();
     let user = Token::user(&tenant).sign();
@@ -172,7 +157,7 @@ fn a_broken_copy_is_a_warning_and_no_more() {
         let postern = with_state(&tenant, state.path()).start();
         postern.wait_for_log("ignoring ");
         postern.wait_for_keys();
-        assert_eq!(get(&postern, &user).status, 200, "{what}");
+        assert_eq!(postern.get_protected(&user).status, 200, "{what}");
         assert!(
             !postern.logs().iter().any(|line| line.contains("from disk")),
             "{what}"
@@ -190,7 +175,12 @@ fn a_state_folder_that_cannot_be_used_stops_nothing() {
     for state in [folder.path().join("nowhere"), file] {
         let postern = with_state(&tenant, &state).start();
         postern.wait_for_log("cannot keep the keys");
-        assert_eq!(get(&postern, &user).status, 200, "{}", state.display());
+        assert_eq!(
+            postern.get_protected(&user).status,
+            200,
+            "{}",
+            state.display()
+        );
     }
 }
 
@@ -198,7 +188,7 @@ fn a_state_folder_that_cannot_be_used_stops_nothing() {
 fn a_kill_at_any_moment_leaves_a_whole_copy() {
     let state = TempDir::new();
     let tenant = Tenant::start();
-    fill(&tenant, state.path());
+    Postern::fill_state(&tenant, state.path());
     let (current, next) = (tenant.key().jwk(), tenant.next_key().jwk());
     let mut differing = 0;
     for round in 0..200_u64 {
@@ -244,13 +234,13 @@ fn a_rotation_during_an_outage_throws_nobody_out() {
         .header("kid", json!(fresh_key.kid()))
         .sign_with(&fresh_key);
     for _ in 0..5 {
-        assert_unavailable(&get(&postern, &unknown), "signing_key_unavailable");
-        assert_eq!(get(&postern, &known).status, 200);
+        assert_unavailable(&postern.get_protected(&unknown), "signing_key_unavailable");
+        assert_eq!(postern.get_protected(&known).status, 200);
     }
     tenant.set_keys(vec![tenant.key().jwk(), fresh_key.jwk()]);
     tenant.resume();
     wait_until("the new key is found", || {
-        let response = get(&postern, &unknown);
+        let response = postern.get_protected(&unknown);
         if response.status != 200 {
             assert_unavailable(&response, "signing_key_unavailable");
         }
@@ -266,9 +256,9 @@ fn the_first_fetch_is_waited_for() {
     tenant.wait_for_fetches(1);
     let user = Token::user(&tenant).sign();
     let expired = Token::user(&tenant).expired().sign();
-    assert_unavailable(&get(&postern, &expired), "signing_key_unavailable");
+    assert_unavailable(&postern.get_protected(&expired), "signing_key_unavailable");
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| get(&postern, &user));
+        let waiting = scope.spawn(|| postern.get_protected(&user));
         assert_eq!(postern.get(PUBLIC, &[]).status, 200);
         tenant.answer(Behaviour::Keys);
         assert_eq!(waiting.join().unwrap().status, 200);
@@ -388,7 +378,7 @@ fn a_clock_behind_the_tenants_lets_nobody_in() {
     tenant.set_headers(vec![("Date", &http_date(ahead))]);
     let postern = Postern::start(&tenant);
     let user = Token::user(&tenant).sign();
-    let response = get(&postern, &user);
+    let response = postern.get_protected(&user);
     assert_unavailable(&response, "clock_unset");
     assert_eq!(response.header("Retry-After"), Some("30"));
     assert_eq!(response.header("WWW-Authenticate"), None);
@@ -399,7 +389,7 @@ fn a_clock_behind_the_tenants_lets_nobody_in() {
     );
     assert_eq!(postern.get(PUBLIC, &[]).status, 200);
     for _ in 0..5 {
-        assert_unavailable(&get(&postern, "nonsense"), "clock_unset");
+        assert_unavailable(&postern.get_protected("nonsense"), "clock_unset");
     }
     postern.wait_for_log("the system clock is");
     let told = postern
@@ -422,7 +412,10 @@ fn an_unchanged_set_is_not_sent_again() {
         .start();
     postern.wait_for_keys();
     assert!(!tenant.last_request().contains("If-None-Match"));
-    assert_eq!(get(&postern, &forged(&tenant, "unknown")).status, 401);
+    assert_eq!(
+        postern.get_protected(&forged(&tenant, "unknown")).status,
+        401
+    );
     assert!(
         tenant
             .last_request()
@@ -432,5 +425,5 @@ fn an_unchanged_set_is_not_sent_again() {
     );
     postern.wait_for_log("keys unchanged");
     let user = Token::user(&tenant).sign();
-    assert_eq!(get(&postern, &user).status, 200);
+    assert_eq!(postern.get_protected(&user).status, 200);
 }

@@ -1,8 +1,10 @@
 //! The server as its users run it: the binary, spawned.
 
+use super::client::bearer;
+use super::contract::PROTECTED;
 use super::tenant::Tenant;
 use super::token::AUDIENCE;
-use super::{PATIENCE, TempDir, Watched, client};
+use super::{PATIENCE, TempDir, Watched, client, wait_until};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -95,6 +97,20 @@ impl Postern {
     /// Its working directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Runs a server until it has written its keys to `state`, which then holds them.
+    pub fn fill_state(tenant: &Tenant, state: &Path) {
+        let mut postern = Postern::builder(tenant).state(state).start();
+        postern.wait_for_keys();
+        wait_until("a copy appears", || state.join("jwks.json").exists());
+        postern.signal("TERM");
+        assert_eq!(postern.wait_exit().code(), Some(0));
+    }
+
+    /// `GET` of the protected message with this token, on a connection of its own.
+    pub fn get_protected(&self, token: &str) -> client::Response {
+        self.get(PROTECTED, &[("Authorization", &bearer(token))])
     }
 
     /// `GET path` on a connection of its own; panics without a response.
@@ -196,6 +212,11 @@ impl Builder {
         let mut builder = self.without_env(name);
         builder.env.push((name.to_owned(), value.into()));
         builder
+    }
+
+    /// With this folder for the keys.
+    pub fn state(self, state: &Path) -> Builder {
+        self.env("STATE_DIRECTORY", state.display().to_string())
     }
 
     /// Without this environment variable.

@@ -55,6 +55,17 @@ pub fn assert_invalid_request(response: &Response, what: &str) {
     assert_eq!(found, Some(challenge), "{what}");
 }
 
+/// Panics unless this is the answer while nobody can be let in, for this reason.
+#[track_caller]
+pub fn assert_unavailable(response: &Response, error: &str) {
+    assert_eq!(
+        (response.status, response.json()["error"].as_str()),
+        (503, Some(error))
+    );
+    let retry_after: u64 = response.header("Retry-After").unwrap().parse().unwrap();
+    assert!((1..=300).contains(&retry_after), "{retry_after}");
+}
+
 /// Panics unless this is the answer to a valid token without `read:admin-messages`.
 #[track_caller]
 pub fn assert_insufficient_scope(response: &Response, what: &str) {
