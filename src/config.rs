@@ -3,7 +3,7 @@
 //! Settings are checked once, here, and all problems are reported together. What is left of them
 //! afterwards has types that cannot be wrong.
 
-use crate::logging::escape_into;
+use crate::escape::escape_into;
 use log::LevelFilter;
 use rustls::{
     RootCertStore,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::{self, Member};
-use crate::logging::Escaped;
+use crate::escape::Escaped;
 
 /// The most keys a set may have, usable or not.
 pub const MAX_KEYS: usize = 100;

@@ -23,7 +23,7 @@ use log::{debug, error, info};
 use super::cors::Cors;
 use super::request::{self, HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
 use super::response::{self, Connection, Response};
-use crate::logging::Escaped;
+use crate::escape::Escaped;
 
 /// How long what still comes in after the last answer is read and thrown away. Closing at once
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
