@@ -22,6 +22,10 @@ use time::OffsetDateTime;
 
 use crate::escape::{Escaper, escape_into};
 
+mod throttle;
+
+pub use throttle::Throttle;
+
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;
 
