@@ -121,11 +121,15 @@ fn main() -> ExitCode {
     let port = env::var("PORT").unwrap_or_default();
     let port = if port.is_empty() { default_port } else { &port };
 
-    logging::init(if check {
+    let level = if check {
         LevelFilter::Warn
     } else {
         LevelFilter::Info
-    });
+    };
+    if let Err(error) = logging::init(level) {
+        eprintln!("demo: cannot start a thread: {error}");
+        return ExitCode::FAILURE;
+    }
     let tenant = Tenant::start();
     let server = match serve(&tenant, port) {
         Ok(server) => server,

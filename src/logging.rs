@@ -10,24 +10,32 @@
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, PanicHookInfo};
 use std::thread;
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use simple_logger::SimpleLogger;
 use time::OffsetDateTime;
 
 use crate::escape::{Escaper, escape_into};
 
+mod queue;
 mod throttle;
 
+use queue::{MAX_WRITE, Queue};
 pub use throttle::Throttle;
 
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;
+
+/// The same of what [`complain`] prints: a line is written in one piece.
+const MAX_FAULT: usize = MAX_WRITE - 64;
 
 thread_local! {
     /// The buffer a message is escaped into; empty while a message is being written, so that a
@@ -35,12 +43,22 @@ thread_local! {
     static BUFFER: Cell<String> = const { Cell::new(String::new()) };
 }
 
+/// What is on its way to standard error.
+static QUEUE: Queue = Queue::new();
+
+/// How long the end of the process waits for a reader of standard error that takes nothing.
+const READER_TIME: Duration = Duration::from_millis(150);
+
 /// Sends the records of the `log` crate to standard error, those of postern from `level` on.
 ///
 /// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
-/// systemd journal, which notes the time itself, lines begin with their priority instead of it. A second call changes
-/// nothing.
-pub fn init(level: LevelFilter) {
+/// systemd journal, which notes the time itself, lines begin with their priority instead of it. A
+/// second call changes nothing.
+///
+/// # Errors
+/// When the thread that writes cannot be started. Then nothing is logged.
+pub fn init(level: LevelFilter) -> io::Result<()> {
+    start()?;
     let others = match level {
         LevelFilter::Trace => LevelFilter::Trace,
         _ => level.min(LevelFilter::Warn),
@@ -51,12 +69,12 @@ pub fn init(level: LevelFilter) {
     let max_level = filter.max_level();
     let logger = Logger {
         filter,
-        for_journal: stderr_is_journal(),
-        out: unlocked_stderr(),
+        form: Form::of_stderr(),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(max_level);
     }
+    Ok(())
 }
 
 /// Makes every panic one line on standard error.
@@ -66,13 +84,41 @@ pub fn init(level: LevelFilter) {
 pub fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
         write_fault(&panic_message(info), MAX_MESSAGE);
+        // It may be the last thing this process does.
+        flush();
     }));
 }
 
 /// Why the program cannot go on: one line on standard error, whether [`init`] has been called or
-/// not. One that is full or closed changes nothing.
+/// not. One that is full, closed or not read changes nothing. [`flush`] before the process ends.
 pub fn complain(text: &str) {
-    write_fault(text, usize::MAX);
+    write_fault(text, MAX_FAULT);
+}
+
+/// Waits until all lines are written. Whoever reads standard error may have stopped: gives up when
+/// nothing is taken for 150 ms, and after 1.5 s in any case.
+pub fn flush() {
+    QUEUE.flush(READER_TIME);
+}
+
+/// How many lines were dropped since the start, because standard error did not take them in time or
+/// not at all.
+pub fn dropped() -> u64 {
+    QUEUE.dropped()
+}
+
+/// Starts the thread that writes, unless it runs already.
+fn start() -> io::Result<()> {
+    let form = Form::of_stderr();
+    QUEUE.start(Stderr, move |lost, line| {
+        let args = format_args!("{lost} log lines were lost: standard error did not take them");
+        let record = Record::builder()
+            .level(Level::Warn)
+            .target(module_path!())
+            .args(args)
+            .build();
+        form.print(&record, line);
+    })
 }
 
 fn write_fault(text: &str, max_bytes: usize) {
@@ -80,7 +126,47 @@ fn write_fault(text: &str, max_bytes: usize) {
     let mut line = format!("{priority}postern: ");
     escape_into(&mut line, text, max_bytes);
     line.push('\n');
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    match start() {
+        Ok(()) => QUEUE.push(&line),
+        Err(_) => write_if_ready(&line),
+    }
+}
+
+/// For a process that can start no thread: writes a line if standard error takes it.
+fn write_if_ready(line: &str) {
+    let stderr = std::io::stderr();
+    let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+    let time = Timespec {
+        tv_sec: 0,
+        tv_nsec: READER_TIME.subsec_nanos().into(),
+    };
+    // A pipe that is ready has room for `MAX_WRITE` bytes.
+    if poll(&mut ready, Some(&time)).is_ok_and(|count| count > 0) {
+        let _ = Stderr.write(line.as_bytes());
+    }
+}
+
+/// Standard error without the lock that [`std::io::stderr`] takes: a write that waits for a reader
+/// would hold it.
+struct Stderr;
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stderr = std::io::stderr();
+        loop {
+            match rustix::io::write(&stderr, bytes) {
+                // Another process has made what it shares with this one non-blocking.
+                Err(Errno::AGAIN) => {
+                    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
+                }
+                written => return Ok(written?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn panic_message(info: &PanicHookInfo<'_>) -> String {
@@ -104,23 +190,7 @@ fn panic_message(info: &PanicHookInfo<'_>) -> String {
 
 struct Logger {
     filter: SimpleLogger,
-    for_journal: bool,
-    /// Standard error; `None` when there was no descriptor left for a duplicate.
-    out: Option<File>,
-}
-
-impl Logger {
-    /// The line of `record`, as simple_logger prints it.
-    fn print(&self, record: &Record<'_>, line: &mut String) {
-        let (level, target) = (record.level(), record.target());
-        let _ = match self.for_journal {
-            true => write!(line, "{} ", priority(level)),
-            false => write!(line, "{} ", Timestamp(OffsetDateTime::now_utc())),
-        };
-        let _ = write!(line, "{level:<5} [{target}] ");
-        let _ = Escaper::new(line, MAX_MESSAGE).write_fmt(*record.args());
-        line.push('\n');
-    }
+    form: Form,
 }
 
 impl Log for Logger {
@@ -135,18 +205,44 @@ impl Log for Logger {
         // A thread that is ending may have lost its buffer already.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
         line.clear();
-        self.print(record, &mut line);
-        // One system call, as a line is shorter than what a pipe takes at once; a second one, for
-        // the line break, made a request take a tenth more processor time with the log in a file,
-        // a fifth with a pipe. A standard error that cannot be written stops nothing.
-        let _ = match &self.out {
-            Some(out) => (&mut &*out).write_all(line.as_bytes()),
-            None => std::io::stderr().write_all(line.as_bytes()),
-        };
+        self.form.print(record, &mut line);
+        QUEUE.push(&line);
         let _ = BUFFER.try_with(|buffer| buffer.set(line));
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        flush();
+    }
+}
+
+/// What a line begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// With its priority, for the journal.
+    Journal,
+    /// With the time, as simple_logger prints it.
+    Timestamp,
+}
+
+impl Form {
+    fn of_stderr() -> Form {
+        match stderr_is_journal() {
+            true => Form::Journal,
+            false => Form::Timestamp,
+        }
+    }
+
+    /// Appends the line of `record`.
+    fn print(self, record: &Record<'_>, line: &mut String) {
+        let (level, target) = (record.level(), record.target());
+        let _ = match self {
+            Form::Journal => write!(line, "{} ", priority(level)),
+            Form::Timestamp => write!(line, "{} ", Timestamp(OffsetDateTime::now_utc())),
+        };
+        let _ = write!(line, "{level:<5} [{target}] ");
+        let _ = Escaper::new(line, MAX_MESSAGE).write_fmt(*record.args());
+        line.push('\n');
+    }
 }
 
 /// What the journal reads a line's priority from (`sd-daemon(3)`).
@@ -194,17 +290,10 @@ fn device_and_inode(stream: &str) -> Option<(u64, u64)> {
 }
 
 fn stderr_inode() -> Option<(u64, u64)> {
-    let metadata = unlocked_stderr()?.metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Standard error without the lock that `std::io::stderr` takes. The system keeps the one write of a
-/// line whole by itself; a lock held meanwhile makes the threads wait for each other, which cost a
-/// request 8 % more processor time with 64 connections and the log in a file.
-fn unlocked_stderr() -> Option<File> {
     // A duplicate, because a `File` closes what it holds.
-    let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    stderr.ok().map(File::from)
+    let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let metadata = File::from(stderr).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

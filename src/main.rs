@@ -31,6 +31,12 @@ enum Command {
 
 fn main() -> ExitCode {
     logging::install_panic_hook();
+    let exit_code = run();
+    logging::flush();
+    exit_code
+}
+
+fn run() -> ExitCode {
     match command() {
         Ok(Command::Serve) => serve(),
         Ok(Command::Help) => print(&help()),
@@ -72,7 +78,9 @@ fn serve() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    logging::init(config.log_level);
+    if let Err(e) = logging::init(config.log_level) {
+        return fail(1, StartError::Thread(e));
+    }
     log::info!(
         "{VERSION} takes access tokens from {} for {}",
         config.issuer(),

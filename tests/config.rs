@@ -6,8 +6,11 @@ use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::PipeWriter,
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    io::{PipeWriter, Write},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -670,6 +673,43 @@ fn broken_outputs() -> Vec<Stdio> {
     outputs
 }
 
+/// What takes no more, because those who hold the other end do not read.
+fn stalled_outputs() -> Vec<Stdio> {
+    let fill = |output: OwnedFd| {
+        // The call is the same for a pipe.
+        let set_nonblocking = |output: OwnedFd, nonblocking| {
+            let output = UnixStream::from(output);
+            output.set_nonblocking(nonblocking).unwrap();
+            OwnedFd::from(output)
+        };
+        let mut output = File::from(set_nonblocking(output, true));
+        while output.write(&[b'x'; 4096]).is_ok() {}
+        Stdio::from(set_nonblocking(output.into(), false))
+    };
+    let (pipe_reader, pipe) = std::io::pipe().unwrap();
+    let (socket_reader, socket) = UnixStream::pair().unwrap();
+    // Open until the tests end.
+    std::mem::forget((pipe_reader, socket_reader));
+    vec![fill(pipe.into()), fill(socket.into())]
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_does_not_hold_up_the_end() {
+    let folder = Folder::new();
+    let limit = Duration::from_secs(10);
+    for output in stalled_outputs() {
+        let mut command = postern(&folder.0);
+        let code = Running::start(command.arg("--frob").stderr(output)).exit_code(limit);
+        assert_eq!(code, Some(64));
+    }
+    for output in stalled_outputs() {
+        let mut command = postern(&folder.0);
+        // A line for each of three.
+        command.env("PORT", "x").stderr(output);
+        assert_eq!(Running::start(&mut command).exit_code(limit), Some(78));
+    }
+}
+
 #[test]
 fn a_broken_output_changes_no_exit_code() {
     let folder = Folder::new();
@@ -712,7 +752,7 @@ fn a_broken_standard_error_does_not_end_the_server() {
 }
 
 #[test]
-fn each_line_is_written_in_one_piece() {
+fn each_write_is_of_whole_lines() {
     let folder = Folder::new();
     // What is written to it at once comes out at once.
     let (ours, theirs) = UnixDatagram::pair().unwrap();
@@ -724,9 +764,9 @@ fn each_line_is_written_in_one_piece() {
     let mut piece = [0; 8192];
     loop {
         let length = ours.recv(&mut piece).expect("a line");
-        let line = std::str::from_utf8(&piece[..length]).unwrap();
-        assert_eq!(line.find('\n'), Some(length - 1), "{line:?}");
-        if line.contains("listening on") {
+        let lines = std::str::from_utf8(&piece[..length]).unwrap();
+        assert!(lines.ends_with('\n') && length <= 4096, "{lines:?}");
+        if lines.contains("listening on") {
             break;
         }
     }

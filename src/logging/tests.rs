@@ -8,15 +8,9 @@ fn journal_stream_is_read() {
     }
 }
 
-fn line(for_journal: bool, level: Level, message: &str) -> String {
-    let filter = SimpleLogger::new();
-    let logger = Logger {
-        filter,
-        for_journal,
-        out: None,
-    };
+fn line(form: Form, level: Level, message: &str) -> String {
     let mut line = String::new();
-    logger.print(
+    form.print(
         &Record::builder()
             .level(level)
             .target("postern::x")
@@ -37,13 +31,13 @@ fn lines_for_the_journal_begin_with_their_priority() {
         (Level::Trace, "<7> TRACE"),
     ] {
         let expected = format!("{begin} [postern::x] a\\nb\n");
-        assert_eq!(line(true, level, "a\nb"), expected);
+        assert_eq!(line(Form::Journal, level, "a\nb"), expected);
     }
 }
 
 #[test]
 fn other_lines_begin_with_the_time() {
-    let line = line(false, Level::Info, "a message");
+    let line = line(Form::Timestamp, Level::Info, "a message");
     let (time, rest) = line.split_at("2026-11-23T20:29:27.000Z".len());
     assert_eq!(rest, " INFO  [postern::x] a message\n");
     let shape: String = time
@@ -59,11 +53,10 @@ fn other_lines_begin_with_the_time() {
 #[test]
 fn a_message_has_its_greatest_length_whatever_stands_before_it() {
     let long = "x".repeat(3 * MAX_MESSAGE);
-    for for_journal in [true, false] {
-        let line = line(for_journal, Level::Info, &long);
+    for form in [Form::Journal, Form::Timestamp] {
+        let line = line(form, Level::Info, &long);
         let (_, message) = line.split_once("] ").unwrap();
         assert_eq!(message.trim_end().len(), MAX_MESSAGE);
-        // `PIPE_BUF`: what a pipe of Linux takes in one piece.
-        assert!(line.len() < 4096);
+        assert!(line.len() < MAX_WRITE);
     }
 }
