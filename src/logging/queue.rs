@@ -21,10 +21,10 @@ pub const MAX_WRITE: usize = 4096;
 
 /// How long the thread lets lines gather after a write. The first line after a pause is written at
 /// once; under load, waking the thread for each line would cost more than the write.
-const GATHER_TIME: Duration = Duration::from_millis(1);
+const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// With so many bytes waiting, the thread is woken before that time is over.
-const ENOUGH: usize = 16 * 1024;
+const ENOUGH: usize = CAPACITY / 4;
 
 /// How long others wait for the thread to get a processor when there is no room.
 const TURN_TIME: Duration = Duration::from_millis(20);
@@ -204,7 +204,9 @@ impl Queue {
         }
         state.thread = Thread::Writing;
         std::mem::swap(&mut state.lines, batch);
-        self.taken.notify_all();
+        if batch.len() + MAX_WRITE > CAPACITY {
+            self.taken.notify_all();
+        }
         std::mem::take(&mut state.gap)
     }
 
