@@ -25,7 +25,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use ureq::tls::Certificate;
+use ureq::{Proxy, tls::Certificate};
+
+mod proxy;
 
 /// What the server is told, checked.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Roots trusted in addition to Mozilla's.
     pub extra_roots: Vec<Certificate<'static>>,
+    /// The proxy through which the keys are fetched; none: directly.
+    pub proxy: Option<Proxy>,
     /// Connections at once.
     pub max_connections: usize,
     /// Time for a request head, first byte to last.
@@ -72,17 +76,20 @@ impl Config {
     /// there but cannot be read.
     pub fn from_environment() -> Result<Config, ConfigError> {
         let mut report = Report::default();
-        let mut vars = read_dotenv(Path::new(DOTENV), &mut report);
+        let mut written = Written::default();
+        written.add(read_dotenv(Path::new(DOTENV), &mut report));
+        let mut vars = Vec::new();
         for (name, value) in std::env::vars_os() {
-            let Some(variable) = name.to_str().and_then(Variable::named) else {
+            let Some((variable, name)) = name.to_str().and_then(Variable::spelled) else {
                 continue;
             };
             match value.into_string() {
-                Ok(value) => vars.push((variable.name.to_owned(), value)),
-                Err(value) => report.not_utf8(variable, &value.to_string_lossy()),
+                Ok(value) => vars.push((name.to_owned(), value)),
+                Err(value) => report.not_utf8(variable, name, &value.to_string_lossy()),
             }
         }
-        RawSettings::from_vars(vars).check(report)
+        written.add(vars);
+        written.check(report)
     }
 
     /// Reads `vars` only: neither the environment nor `.env`.
@@ -96,7 +103,9 @@ impl Config {
     pub fn from_vars(
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
-        RawSettings::from_vars(vars).check(Report::default())
+        let mut written = Written::default();
+        written.add(vars);
+        written.check(Report::default())
     }
 
     /// The issuer of acceptable tokens, exactly as their `iss` must name it.
@@ -136,6 +145,10 @@ pub struct Variable {
     pub default: &'static str,
     /// What it says, in a few words.
     pub about: &'static str,
+    /// Other names that count if this one is not set, the first of them first.
+    pub other_names: &'static [&'static str],
+    /// How a report shows a value.
+    show: fn(&str) -> String,
 }
 
 impl Variable {
@@ -144,11 +157,24 @@ impl Variable {
             name,
             default,
             about,
+            other_names: &[],
+            show: shown,
         }
     }
 
-    fn named(name: &str) -> Option<Variable> {
-        VARIABLES.iter().copied().find(|known| known.name == name)
+    /// All its names, in the order in which they count.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.name]
+            .into_iter()
+            .chain(self.other_names.iter().copied())
+    }
+
+    /// The variable of this name, and the name.
+    fn spelled(name: &str) -> Option<(Variable, &'static str)> {
+        VARIABLES.iter().find_map(|variable| {
+            let name = variable.names().find(|known| *known == name)?;
+            Some((*variable, name))
+        })
     }
 }
 
@@ -160,6 +186,8 @@ pub const VARIABLES: &[Variable] = &[
     PORT,
     HOST,
     SSL_CERT_FILE,
+    HTTPS_PROXY,
+    NO_PROXY,
     STATE_DIRECTORY,
     MAX_CONNECTIONS,
     HEAD_TIMEOUT_SECONDS,
@@ -198,6 +226,23 @@ const SSL_CERT_FILE: Variable = Variable::new(
     "none",
     "PEM file of roots trusted besides Mozilla's",
 );
+const HTTPS_PROXY: Variable = Variable {
+    other_names: &["https_proxy", "ALL_PROXY", "all_proxy"],
+    show: proxy::masked,
+    ..Variable::new(
+        "HTTPS_PROXY",
+        "none",
+        "URL of an HTTP proxy through which the keys are fetched",
+    )
+};
+const NO_PROXY: Variable = Variable {
+    other_names: &["no_proxy"],
+    ..Variable::new(
+        "NO_PROXY",
+        "none",
+        "hosts that need no proxy, separated by commas",
+    )
+};
 const STATE_DIRECTORY: Variable = Variable::new(
     "STATE_DIRECTORY",
     "none",
@@ -268,6 +313,8 @@ struct RawSettings {
     port: Option<String>,
     host: Option<String>,
     ssl_cert_file: Option<String>,
+    https_proxy: Option<String>,
+    no_proxy: Option<String>,
     state_directory: Option<String>,
     max_connections: Option<String>,
     head_timeout_seconds: Option<String>,
@@ -280,17 +327,46 @@ struct RawSettings {
     rust_log: Option<String>,
 }
 
-impl RawSettings {
-    /// Sorts out what envy would stumble over: it folds the case of names, so that `port` beside
-    /// `PORT` would be a duplicate, and knows nothing of empty values.
-    fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Self {
-        let settings: BTreeMap<String, String> = vars
+/// What is written of each variable: its name as spelled there, and the value. By its main name.
+#[derive(Default)]
+struct Written(BTreeMap<&'static str, (&'static str, String)>);
+
+impl Written {
+    /// Adds what is written in one place, which counts more than all added before.
+    fn add(&mut self, vars: impl IntoIterator<Item = (String, String)>) {
+        // envy folds the case of names, so that `port` beside `PORT` would be a duplicate, and
+        // knows nothing of empty values.
+        let vars: BTreeMap<String, String> = vars
             .into_iter()
-            .filter(|(name, value)| Variable::named(name).is_some() && !value.is_empty())
+            .filter(|(_, value)| !value.is_empty())
             .collect();
-        envy::from_iter(settings).expect("every field is an optional string and no name is twice")
+        for variable in VARIABLES {
+            let written = variable
+                .names()
+                .find_map(|name| Some((name, vars.get(name)?.clone())));
+            if let Some(written) = written {
+                self.0.insert(variable.name, written);
+            }
+        }
     }
 
+    fn check(self, mut report: Report) -> Result<Config, ConfigError> {
+        report.spelled = self
+            .0
+            .iter()
+            .map(|(main, (name, _))| (*main, *name))
+            .collect();
+        let settings = self
+            .0
+            .into_iter()
+            .map(|(name, (_, value))| (name.to_owned(), value));
+        let settings: RawSettings = envy::from_iter(settings)
+            .expect("every field is an optional string and no name is twice");
+        settings.check(report)
+    }
+}
+
+impl RawSettings {
     fn check(self, mut report: Report) -> Result<Config, ConfigError> {
         let report = &mut report;
         let domain = report.required(AUTH0_DOMAIN, self.auth0_domain, domain);
@@ -299,6 +375,8 @@ impl RawSettings {
         let port = report.defaulted(PORT, self.port, port);
         let host = report.defaulted(HOST, self.host, host);
         let extra_roots = report.optional(SSL_CERT_FILE, self.ssl_cert_file, extra_roots);
+        let proxy = report.optional(HTTPS_PROXY, self.https_proxy, proxy::proxy);
+        let no_proxy = report.optional(NO_PROXY, self.no_proxy, no_proxy);
         let state_directory =
             report.optional(STATE_DIRECTORY, self.state_directory, state_directory);
         let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, |value| {
@@ -323,8 +401,12 @@ impl RawSettings {
         let log_level = report.defaulted(RUST_LOG, self.rust_log, log_level);
 
         let config = (|| {
+            let domain = domain?;
+            let no_proxy = no_proxy?;
+            let is_needed = |_: &Proxy| !proxy::needs_none(&no_proxy, &domain);
             Some(Config {
-                domain: domain?,
+                proxy: proxy?.filter(is_needed),
+                domain,
                 audience: audience?,
                 origins: origins?,
                 listen: SocketAddr::new(host?, port?),
@@ -359,6 +441,8 @@ struct Report {
     /// reported as missing, too.
     unread: String,
     tenant_missing: bool,
+    /// The name of each variable as it is spelled, by its main name.
+    spelled: BTreeMap<&'static str, &'static str>,
 }
 
 impl Report {
@@ -418,20 +502,20 @@ impl Report {
         match check(value) {
             Ok(checked) => Some(checked),
             Err(advice) => {
-                let Variable { name, .. } = variable;
+                let name = self.spelled.get(variable.name).unwrap_or(&variable.name);
+                let value = (variable.show)(value);
                 self.problems
-                    .push(format!("{name} is \"{}\": {advice}", shown(value)));
+                    .push(format!("{name} is \"{value}\": {advice}"));
                 None
             }
         }
     }
 
-    fn not_utf8(&mut self, variable: Variable, lossy: &str) {
-        let Variable { name, .. } = variable;
+    fn not_utf8(&mut self, variable: Variable, name: &str, lossy: &str) {
         self.unread.push_str(name);
+        let value = (variable.show)(lossy);
         self.problems.push(format!(
-            "{name} is \"{}\", which is not UTF-8: write it in UTF-8",
-            shown(lossy)
+            "{name} is \"{value}\", which is not UTF-8: write it in UTF-8"
         ));
     }
 }
@@ -451,9 +535,10 @@ fn shown(value: &str) -> String {
     out
 }
 
+const QUOTES: &[char] = &['"', '\'', '`', '“', '”', '‘', '’'];
+
 /// Refuses what no setting has on purpose: quotes or spaces around it, control characters.
 fn tidy(value: &str) -> Result<(), String> {
-    const QUOTES: &[char] = &['"', '\'', '`', '“', '”', '‘', '’'];
     let bare = value.trim_matches(|c: char| c.is_whitespace() || QUOTES.contains(&c));
     if bare != value {
         let instead = match bare {
@@ -772,6 +857,13 @@ fn read_file(file: io::Result<File>) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Hosts that need no proxy. Such a list is shared by many programs: what is in it besides hosts
+/// does no harm.
+fn no_proxy(value: &str) -> Result<String, String> {
+    tidy(value)?;
+    Ok(value.to_owned())
+}
+
 /// systemd sets it, with a colon between several: the first is ours. Whether it can be written to
 /// is found out when there are keys to write, and then is no reason to stop.
 fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
@@ -886,8 +978,8 @@ fn parse_dotenv(text: &str, report: &mut Report) -> Vec<(String, String)> {
 fn dotenv_fault(number: usize, line: &str) -> String {
     let name = line.split('=').next().unwrap_or(line).trim();
     let name = name.strip_prefix("export ").unwrap_or(name).trim_start();
-    let of = match Variable::named(name) {
-        Some(variable) => format!(" ({})", variable.name),
+    let of = match Variable::spelled(name) {
+        Some((_, name)) => format!(" ({name})"),
         None => String::new(),
     };
     format!(
@@ -1011,7 +1103,7 @@ mod tests {
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         for (name, _) in vars {
             assert!(
-                Variable::named(&name).is_some(),
+                Variable::spelled(&name).is_some(),
                 "{name} is in .env.example"
             );
         }

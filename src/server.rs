@@ -135,7 +135,11 @@ impl Server {
             systemd::start_watchdog(address.clone(), probe_path.clone())
                 .map_err(StartError::Thread)?;
         }
-        let fetcher = Fetcher::new(&config.domain, config.extra_roots.clone());
+        let fetcher = Fetcher::new(
+            &config.domain,
+            config.extra_roots.clone(),
+            config.proxy.clone(),
+        );
         let settings = Settings {
             max_stale: config.jwks_max_stale,
             cooldown: config.jwks_cooldown,

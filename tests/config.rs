@@ -9,6 +9,7 @@ use std::{
     io::{PipeWriter, Write},
     os::{
         fd::OwnedFd,
+        unix::ffi::OsStrExt,
         unix::net::{UnixDatagram, UnixStream},
     },
     path::{Path, PathBuf},
@@ -526,7 +527,6 @@ fn a_dotenv_that_cannot_be_read_is_reported_with_its_line() {
 #[cfg(unix)]
 #[test]
 fn only_our_variables_have_to_be_utf8() {
-    use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new();
     let latin1 = OsStr::from_bytes(b"gr\xfcn");
     let mut command = postern(&folder.0);
@@ -574,9 +574,8 @@ fn the_settings_for_systemd_are_those_of_the_example_file() {
     let ended = run(&mut postern(&folder.0));
     assert_eq!((ended.code, ended.stderr.lines().count()), (78, 3));
     let mut expected = names(include_str!("../.env.example"));
-    // The unit sets it, and the proxy counts in the environment only.
+    // The unit sets it.
     assert!(expected.remove("STATE_DIRECTORY"));
-    expected.extend(["HTTPS_PROXY", "NO_PROXY"]);
     assert_eq!(names(settings), expected);
 }
 
@@ -607,6 +606,8 @@ fn help_and_version_go_to_standard_output() {
             ("PORT", "6060"),
             ("HOST", "127.0.0.1"),
             ("SSL_CERT_FILE", "none"),
+            ("HTTPS_PROXY", "none"),
+            ("NO_PROXY", "none"),
             ("STATE_DIRECTORY", "none"),
             ("MAX_CONNECTIONS", "256"),
             ("HEAD_TIMEOUT_SECONDS", "10"),
@@ -660,6 +661,60 @@ fn other_arguments_are_refused_in_one_line() {
 /// A pipe whose reader is gone.
 fn closed_pipe() -> PipeWriter {
     std::io::pipe().unwrap().1
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_stops_the_start_and_shows_no_password() {
+    let cases = [
+        (
+            "HTTPS_PROXY",
+            "http://user:secret@proxy:0",
+            "\"http://***\": its port is not",
+        ),
+        (
+            "https_proxy",
+            "socks5://u:secret@proxy",
+            "\"socks5://***@proxy\": proxies that speak",
+        ),
+        (
+            "ALL_PROXY",
+            "user:secret",
+            "\"***\": its port is not a number",
+        ),
+        (
+            "all_proxy",
+            "http://u:sec ret@proxy",
+            "\"http://***@proxy\": it holds a space",
+        ),
+        (
+            "NO_PROXY",
+            "a\tb",
+            "\"a\\tb\": write it without control characters",
+        ),
+        (
+            "no_proxy",
+            " a",
+            "\" a\": write it without spaces around it: a",
+        ),
+    ];
+    for (name, value, told) in cases {
+        let lines = refused(&[(name, value)]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let start = format!("postern: {name} is {told}");
+        assert!(lines[0].starts_with(&start), "{lines:?}");
+        assert!(!lines[0].contains("sec"), "{lines:?}");
+    }
+    let folder = Folder::new();
+    let mut command = postern(&folder.0);
+    let value = OsStr::from_bytes(b"http://user:secret\xff@proxy");
+    let ended = run(command.envs(TENANT).env("HTTPS_PROXY", value));
+    assert_eq!(ended.code, 78);
+    assert!(
+        ended
+            .stderr
+            .contains("HTTPS_PROXY is \"http://***@proxy\", which is not UTF-8")
+    );
+    assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
 }
 
 /// What cannot be written to.

@@ -13,15 +13,15 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use postern::config::{Config, ConfigError, VARIABLES};
+use postern::config::{Config, ConfigError, VARIABLES, Variable};
 use postern_fuzz::assert_one_line;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = postern_fuzz::folder("config");
     std::env::set_current_dir(&folder).expect("it was just made");
-    for variable in VARIABLES {
+    for name in VARIABLES.iter().flat_map(Variable::names) {
         // SAFETY: before any other thread is there.
-        unsafe { std::env::remove_var(variable.name) };
+        unsafe { std::env::remove_var(name) };
     }
     folder
 });
@@ -114,7 +114,13 @@ fn check_error(error: &ConfigError, is_set: impl Fn(&str) -> bool) {
         if name == ".env" {
             continue;
         }
-        assert!(VARIABLES.iter().any(|v| v.name == name), "{line}");
+        assert!(
+            VARIABLES
+                .iter()
+                .flat_map(Variable::names)
+                .any(|known| known == name),
+            "{line}"
+        );
         assert!(!named.contains(&name), "{name} twice: {text}");
         let is_required = ["AUTH0_DOMAIN", "AUTH0_AUDIENCE"].contains(&name);
         assert!(is_set(name) || is_required, "{line}");
@@ -157,6 +163,12 @@ fn check_config(config: &Config, vars: &BTreeMap<&str, String>) {
             .as_deref()
             .is_none_or(Path::is_absolute)
     );
+    if let Some(proxy) = &config.proxy {
+        assert!(is_host(
+            &format!("{}:{}", proxy.host(), proxy.port()).to_ascii_lowercase(),
+            true
+        ));
+    }
     let has_roots = vars.get("SSL_CERT_FILE").is_some_and(|v| !v.is_empty());
     assert_eq!(!config.extra_roots.is_empty(), has_roots);
     is_stable(config);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::Response;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, Proxy};
 
 use super::key_set::{KeySet, KeySetError};
 
@@ -22,6 +22,7 @@ const MAX_BYTES: u64 = 512 * 1024;
 pub struct Fetcher {
     url: String,
     extra_roots: Vec<Certificate<'static>>,
+    proxy: Option<Proxy>,
 }
 
 /// What a fetch brings.
@@ -77,6 +78,8 @@ pub enum FetchError {
     Resolve(String),
     /// No connection.
     Connect(String),
+    /// No connection to the proxy, or none through it.
+    Proxy(String),
     /// A connection that ended before the answer did.
     Broken(String),
     /// A connection, but no TLS session that can be trusted.
@@ -97,11 +100,16 @@ pub enum FetchError {
 
 impl Fetcher {
     /// Fetches from the tenant at `domain` (`host` or `host:port`), trusting Mozilla's roots and
-    /// `extra_roots`.
-    pub fn new(domain: &str, extra_roots: Vec<Certificate<'static>>) -> Fetcher {
+    /// `extra_roots`, through `proxy` if there is one.
+    pub fn new(
+        domain: &str,
+        extra_roots: Vec<Certificate<'static>>,
+        proxy: Option<Proxy>,
+    ) -> Fetcher {
         Fetcher {
             url: format!("https://{domain}/.well-known/jwks.json"),
             extra_roots,
+            proxy,
         }
     }
 
@@ -126,7 +134,7 @@ impl Fetcher {
         if let Some(etag) = etag {
             request = request.header("If-None-Match", etag);
         }
-        let mut answer = request.call().map_err(FetchError::from)?;
+        let mut answer = request.call().map_err(|error| self.layer(error))?;
         let date = date(&answer);
         let new = match read(&mut answer, etag.is_some()) {
             Ok(new) => new,
@@ -143,6 +151,17 @@ impl Fetcher {
             date,
             max_age: max_age(&answer),
         })
+    }
+
+    /// The layer that failed.
+    fn layer(&self, error: Error) -> FetchError {
+        match error.into() {
+            // With a proxy, no other name is resolved, and nothing else is connected to.
+            FetchError::Resolve(text) | FetchError::Connect(text) if self.proxy.is_some() => {
+                FetchError::Proxy(text)
+            }
+            error => error,
+        }
     }
 
     /// Made anew for each fetch: a fetch is rare, and the roots parsed into it are the largest
@@ -165,6 +184,9 @@ impl Fetcher {
             .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .max_idle_connections(0)
+            // Otherwise ureq reads the environment, passes over what it cannot use, and goes
+            // directly.
+            .proxy(self.proxy.clone())
             .tls_config(tls)
             .build()
             .new_agent()
@@ -231,12 +253,7 @@ impl From<Error> for FetchError {
             Error::Tls(text) => FetchError::Tls(text.to_owned()),
             Error::TlsRequired => FetchError::Tls("no TLS".to_owned()),
             Error::ConnectionFailed => FetchError::Connect("no connection".to_owned()),
-            Error::ConnectProxyFailed(text) => {
-                FetchError::Connect(format!("the proxy refused: {text}"))
-            }
-            Error::InvalidProxyUrl => {
-                FetchError::Connect("the proxy's URL is not valid".to_owned())
-            }
+            Error::ConnectProxyFailed(text) => FetchError::Proxy(text),
             Error::BodyExceedsLimit(_) => FetchError::TooLarge,
             other => FetchError::Http(other.to_string()),
         }
@@ -278,6 +295,12 @@ impl fmt::Display for FetchError {
                 write!(
                     f,
                     "connecting failed: {text} (behind a proxy, set HTTPS_PROXY)"
+                )
+            }
+            FetchError::Proxy(text) => {
+                write!(
+                    f,
+                    "connecting through the proxy failed: {text} (is HTTPS_PROXY right?)"
                 )
             }
             FetchError::Broken(text) => write!(f, "the connection broke off: {text}"),
