@@ -3,7 +3,9 @@
 use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
-use super::{HostRules, QUOTES, authority, shown};
+use super::host::{HostRules, authority};
+use super::report::shown;
+use super::values::QUOTES;
 
 /// A proxy that speaks plain HTTP and opens tunnels (`CONNECT`, RFC 9110 §9.3.6).
 ///

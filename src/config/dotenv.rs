@@ -1,0 +1,107 @@
+//! The file `.env`.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::report::Report;
+use super::roots::read_file;
+use super::settings::{VARIABLES, Variable};
+
+pub(super) const DOTENV: &str = ".env";
+
+/// What `.env` sets, in its order; nothing when there is none.
+///
+/// No line is shown in a report: the file may hold secrets that are none of ours.
+pub(super) fn read_dotenv(path: &Path, report: &mut Report) -> Vec<(String, String)> {
+    let file = File::open(path);
+    if matches!(&file, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+        return Vec::new();
+    }
+    let text = read_file(file).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|e| {
+            let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+            format!("is not UTF-8 in line {line}")
+        })
+    });
+    match text {
+        Ok(text) => parse_dotenv(&text, report),
+        Err(fault) => {
+            report.unread.extend(VARIABLES.iter().map(|v| v.name));
+            let name = path.display();
+            report.problems.push(format!(
+                "{name} {fault}: make it a readable text file, or remove it"
+            ));
+            Vec::new()
+        }
+    }
+}
+
+pub(super) fn parse_dotenv(text: &str, report: &mut Report) -> Vec<(String, String)> {
+    // dotenvy takes a byte order mark for the start of a name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines_read = Cell::new(0);
+    let lines = LineReader {
+        rest: text.as_bytes(),
+        lines_read: &lines_read,
+    };
+    let mut vars = Vec::new();
+    // dotenvy refuses a last line that ends in a space instead of a newline.
+    let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+    for entry in dotenvy::from_read_iter(lines.chain(end)) {
+        match entry {
+            Ok(var) => vars.push(var),
+            Err(dotenvy::Error::LineParse(unread, _)) => {
+                // An open quote takes in all lines that follow; the first is the one to mend.
+                let taken = unread.lines().count().max(1);
+                let first = (lines_read.get() + 1).saturating_sub(taken).max(1);
+                let entry = text.lines().skip(first - 1).take(taken);
+                report.unread.extend(entry.clone());
+                report
+                    .problems
+                    .push(dotenv_fault(first, entry.clone().next().unwrap_or("")));
+            }
+            // Only a read fails otherwise, and these bytes are in memory.
+            Err(_) => break,
+        }
+    }
+    vars
+}
+
+fn dotenv_fault(number: usize, line: &str) -> String {
+    let name = line.split('=').next().unwrap_or(line).trim();
+    let name = name.strip_prefix("export ").unwrap_or(name).trim_start();
+    let of = match Variable::spelled(name) {
+        Some((_, name)) => format!(" ({name})"),
+        None => String::new(),
+    };
+    format!(
+        ".env line {number}{of} is malformed: write NAME=value, and single quotes around a value \
+         that holds spaces, quotes, $, # or a backslash"
+    )
+}
+
+/// Gives one line per read, so that the lines read are those that dotenvy has seen.
+struct LineReader<'a> {
+    rest: &'a [u8],
+    lines_read: &'a Cell<usize>,
+}
+
+impl Read for LineReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let line = self.rest.split_inclusive(|&byte| byte == b'\n').next();
+        let mut line = line.unwrap_or_default();
+        let length = line.read(out)?;
+        // The end counts, too: of a long line, or of a last one without a newline.
+        if length > 0 && line.is_empty() {
+            self.lines_read.set(self.lines_read.get() + 1);
+        }
+        self.rest = &self.rest[length..];
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests;

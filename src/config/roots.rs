@@ -1,0 +1,76 @@
+//! Root certificates from a PEM file.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use ureq::tls::Certificate;
+
+use super::report::shown;
+use super::values::tidy;
+
+/// What is wrong with a PEM file. The error's own words show a line as the numbers of its bytes,
+/// however long it is.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "it has no -----END line".to_owned(),
+        pem::Error::IllegalSectionStart { line } => {
+            let line = String::from_utf8_lossy(line);
+            format!("it begins with \"{}\"", shown(&line))
+        }
+        error => shown(&error.to_string()),
+    }
+}
+
+/// The certificates of a PEM file, each of which can serve as a root.
+pub(super) fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, String> {
+    let instead = "write the path of a PEM file of root certificates";
+    tidy(path)?;
+    let pem = read_file(File::open(path)).map_err(|fault| format!("it {fault}; {instead}"))?;
+    if pem.is_empty() {
+        return Err(format!("it is empty; {instead}"));
+    }
+    // In front of the first `-----BEGIN` it would hide that certificate.
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&pem);
+    let mut roots = Vec::new();
+    for der in CertificateDer::pem_slice_iter(pem) {
+        let number = roots.len() + 1;
+        let der = der.map_err(|error| {
+            let fault = pem_fault(&error);
+            format!("its certificate {number} is broken ({fault}); {instead}")
+        })?;
+        RootCertStore::empty()
+            .add(der.clone())
+            .map_err(|e| format!("its certificate {number} cannot be a root ({e}); {instead}"))?;
+        roots.push(Certificate::from_der(&der).to_owned());
+    }
+    if roots.is_empty() {
+        return Err(format!(
+            "it has no certificate between -----BEGIN CERTIFICATE----- and its END; {instead}"
+        ));
+    }
+    Ok(roots)
+}
+
+/// No file named in a setting, and no `.env`, is larger than this in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A whole file that is not larger than [`MAX_FILE`]; otherwise what is wrong, after "it".
+pub(super) fn read_file(file: io::Result<File>) -> Result<Vec<u8>, String> {
+    let unreadable = |e: io::Error| format!("cannot be read ({e})");
+    let file = file.map_err(unreadable)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err("is a folder".to_owned());
+    }
+    let mut bytes = Vec::new();
+    // One byte more than allowed, to tell; a length from the metadata would be 0 for a pipe.
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err("is larger than 1 MiB".to_owned());
+    }
+    Ok(bytes)
+}
