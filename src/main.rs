@@ -3,18 +3,15 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
 use lexopt::prelude::*;
-use postern::{
-    config::{Config, VARIABLES},
-    logging::{self, complain},
-    server::{Server, Signals, StartError},
-    systemd,
-};
-use std::{
-    fmt::{self, Write as _},
-    io::Write as _,
-    process::ExitCode,
-};
+use postern::config::{self, Config};
+use postern::logging::{self, complain};
+use postern::server::{Server, Signals, StartError};
+use postern::systemd;
 
 const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
 
@@ -118,15 +115,7 @@ fn help() -> String {
          Settings are environment variables. A .env file in the working directory fills in what the\n\
          environment leaves unset; an empty value counts as unset.\n\n"
     );
-    let name_width = VARIABLES.iter().map(|v| v.name.len()).max().unwrap_or(0);
-    let default_width = VARIABLES.iter().map(|v| v.default.len()).max().unwrap_or(0);
-    for variable in VARIABLES {
-        let (name, default, about) = (variable.name, variable.default, variable.about);
-        let _ = writeln!(
-            help,
-            "  {name:name_width$}  {default:default_width$}  {about}"
-        );
-    }
+    help.push_str(&config::help());
     help.push_str(
         "\nExit codes: 0 after SIGTERM or SIGINT, 64 wrong command line, 78 wrong settings.",
     );

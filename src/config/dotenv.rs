@@ -9,12 +9,10 @@ use super::report::Report;
 use super::roots::read_file;
 use super::settings::{VARIABLES, Variable};
 
-pub(super) const DOTENV: &str = ".env";
-
 /// What `.env` sets, in its order; nothing when there is none.
 ///
 /// No line is shown in a report: the file may hold secrets that are none of ours.
-pub(super) fn read_dotenv(path: &Path, report: &mut Report) -> Vec<(String, String)> {
+pub(super) fn read(path: &Path, report: &mut Report) -> Vec<(String, String)> {
     let file = File::open(path);
     if matches!(&file, Err(e) if e.kind() == io::ErrorKind::NotFound) {
         return Vec::new();
@@ -27,11 +25,11 @@ pub(super) fn read_dotenv(path: &Path, report: &mut Report) -> Vec<(String, Stri
         })
     });
     match text {
-        Ok(text) => parse_dotenv(&text, report),
+        Ok(text) => parse(&text, report),
         Err(fault) => {
-            report.unread.extend(VARIABLES.iter().map(|v| v.name));
+            VARIABLES.iter().for_each(|v| report.unread(v.name));
             let name = path.display();
-            report.problems.push(format!(
+            report.problem(format!(
                 "{name} {fault}: make it a readable text file, or remove it"
             ));
             Vec::new()
@@ -39,7 +37,7 @@ pub(super) fn read_dotenv(path: &Path, report: &mut Report) -> Vec<(String, Stri
     }
 }
 
-pub(super) fn parse_dotenv(text: &str, report: &mut Report) -> Vec<(String, String)> {
+pub(super) fn parse(text: &str, report: &mut Report) -> Vec<(String, String)> {
     // dotenvy takes a byte order mark for the start of a name.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines_read = Cell::new(0);
@@ -54,14 +52,12 @@ pub(super) fn parse_dotenv(text: &str, report: &mut Report) -> Vec<(String, Stri
         match entry {
             Ok(var) => vars.push(var),
             Err(dotenvy::Error::LineParse(unread, _)) => {
-                // An open quote takes in all lines that follow; the first is the one to mend.
+                // An open quote takes in all lines that follow; the first is the one to fix.
                 let taken = unread.lines().count().max(1);
                 let first = (lines_read.get() + 1).saturating_sub(taken).max(1);
-                let entry = text.lines().skip(first - 1).take(taken);
-                report.unread.extend(entry.clone());
-                report
-                    .problems
-                    .push(dotenv_fault(first, entry.clone().next().unwrap_or("")));
+                let entry: Vec<&str> = text.lines().skip(first - 1).take(taken).collect();
+                entry.iter().for_each(|line| report.unread(line));
+                report.problem(fault(first, entry.first().unwrap_or(&"")));
             }
             // Only a read fails otherwise, and these bytes are in memory.
             Err(_) => break,
@@ -70,10 +66,10 @@ pub(super) fn parse_dotenv(text: &str, report: &mut Report) -> Vec<(String, Stri
     vars
 }
 
-fn dotenv_fault(number: usize, line: &str) -> String {
+fn fault(number: usize, line: &str) -> String {
     let name = line.split('=').next().unwrap_or(line).trim();
     let name = name.strip_prefix("export ").unwrap_or(name).trim_start();
-    let of = match Variable::spelled(name) {
+    let of = match Variable::named(name) {
         Some((_, name)) => format!(" ({name})"),
         None => String::new(),
     };

@@ -19,15 +19,12 @@ use log::LevelFilter;
 use ureq::Proxy;
 use ureq::tls::Certificate;
 
-use self::dotenv::{DOTENV, read_dotenv};
-use self::host::{domain, origins};
+use self::proxy::needs_none;
 use self::report::Report;
-use self::roots::extra_roots;
-use self::settings::*;
-use self::values::{audience, count, host, log_level, no_proxy, port, seconds, state_directory};
+use self::settings::{Settings, Written};
 
 pub use self::report::ConfigError;
-pub use self::settings::{VARIABLES, Variable};
+pub use self::settings::{VARIABLES, Variable, help};
 
 /// What the server is told, checked.
 #[derive(Debug, Clone)]
@@ -76,20 +73,9 @@ impl Config {
     /// there but cannot be read.
     pub fn from_environment() -> Result<Config, ConfigError> {
         let mut report = Report::default();
-        let mut written = Written::default();
-        written.add(read_dotenv(Path::new(DOTENV), &mut report));
-        let mut vars = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let Some((variable, name)) = name.to_str().and_then(Variable::spelled) else {
-                continue;
-            };
-            match value.into_string() {
-                Ok(value) => vars.push((name.to_owned(), value)),
-                Err(value) => report.not_utf8(variable, name, &value.to_string_lossy()),
-            }
-        }
-        written.add(vars);
-        written.check(report)
+        let file = dotenv::read(Path::new(".env"), &mut report);
+        let environment = environment(&mut report);
+        Config::from_places([file, environment], report)
     }
 
     /// Reads `vars` only: neither the environment nor `.env`.
@@ -103,9 +89,18 @@ impl Config {
     pub fn from_vars(
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
+        Config::from_places([vars.into_iter().collect()], Report::default())
+    }
+
+    /// From what is written in several places, of which the last counts most.
+    fn from_places<const N: usize>(
+        places: [Vec<(String, String)>; N],
+        mut report: Report,
+    ) -> Result<Config, ConfigError> {
         let mut written = Written::default();
-        written.add(vars);
-        written.check(Report::default())
+        places.into_iter().for_each(|vars| written.add(vars));
+        let settings = written.check(&mut report);
+        report.conclude(settings.map(Settings::meant))
     }
 
     /// The issuer of acceptable tokens, exactly as their `iss` must name it.
@@ -114,69 +109,42 @@ impl Config {
     }
 }
 
-impl RawSettings {
-    pub(super) fn check(self, mut report: Report) -> Result<Config, ConfigError> {
-        let report = &mut report;
-        let domain = report.required(AUTH0_DOMAIN, self.auth0_domain, domain);
-        let audience = report.required(AUTH0_AUDIENCE, self.auth0_audience, audience);
-        let origins = report.optional(CLIENT_ORIGIN_URL, self.client_origin_url, origins);
-        let port = report.defaulted(PORT, self.port, port);
-        let host = report.defaulted(HOST, self.host, host);
-        let extra_roots = report.optional(SSL_CERT_FILE, self.ssl_cert_file, extra_roots);
-        let proxy = report.optional(HTTPS_PROXY, self.https_proxy, proxy::proxy);
-        let no_proxy = report.optional(NO_PROXY, self.no_proxy, no_proxy);
-        let state_directory =
-            report.optional(STATE_DIRECTORY, self.state_directory, state_directory);
-        let max_connections = report.defaulted(MAX_CONNECTIONS, self.max_connections, |value| {
-            count(value, &CONNECTIONS_RANGE)
-        });
-        let head_timeout = report.timeout(HEAD_TIMEOUT_SECONDS, self.head_timeout_seconds);
-        let idle_timeout = report.timeout(IDLE_TIMEOUT_SECONDS, self.idle_timeout_seconds);
-        let write_timeout = report.timeout(WRITE_TIMEOUT_SECONDS, self.write_timeout_seconds);
-        let jwks_max_stale = report.defaulted(
-            JWKS_MAX_STALE_SECONDS,
-            self.jwks_max_stale_seconds,
-            |value| seconds(value, &MAX_STALE_RANGE),
-        );
-        let jwks_cooldown = report.timeout(JWKS_COOLDOWN_SECONDS, self.jwks_cooldown_seconds);
-        let token_cache_size = report.defaulted(TOKEN_CACHE_SIZE, self.token_cache_size, |value| {
-            count(value, &TOKEN_CACHE_RANGE)
-        });
-        let clock_leeway =
-            report.defaulted(CLOCK_LEEWAY_SECONDS, self.clock_leeway_seconds, |value| {
-                seconds(value, &LEEWAY_RANGE)
-            });
-        let log_level = report.defaulted(RUST_LOG, self.rust_log, log_level);
+/// The variables of the environment that are read here.
+fn environment(report: &mut Report) -> Vec<(String, String)> {
+    let mut vars = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some((variable, name)) = name.to_str().and_then(Variable::named) else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => vars.push((name.to_owned(), value)),
+            Err(value) => report.not_utf8(variable, name, &value.to_string_lossy()),
+        }
+    }
+    vars
+}
 
-        let config = (|| {
-            let domain = domain?;
-            let no_proxy = no_proxy?;
-            let is_needed = |_: &Proxy| !proxy::needs_none(&no_proxy, &domain);
-            Some(Config {
-                proxy: proxy?.filter(is_needed),
-                domain,
-                audience: audience?,
-                origins: origins?,
-                listen: SocketAddr::new(host?, port?),
-                extra_roots: extra_roots?,
-                state_directory: state_directory?,
-                max_connections: max_connections?,
-                head_timeout: head_timeout?,
-                idle_timeout: idle_timeout?,
-                write_timeout: write_timeout?,
-                jwks_max_stale: jwks_max_stale?,
-                jwks_cooldown: jwks_cooldown?,
-                token_cache_size: token_cache_size?,
-                clock_leeway: clock_leeway?,
-                log_level: log_level?,
-            })
-        })();
-        match config {
-            Some(config) if report.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError {
-                problems: std::mem::take(&mut report.problems),
-                tenant_missing: report.tenant_missing,
-            }),
+impl Settings {
+    /// What the settings mean together.
+    fn meant(self) -> Config {
+        let needs_proxy = !needs_none(&self.no_proxy, &self.auth0_domain);
+        Config {
+            domain: self.auth0_domain,
+            audience: self.auth0_audience,
+            origins: self.client_origin_url,
+            listen: SocketAddr::new(self.host, self.port),
+            extra_roots: self.ssl_cert_file,
+            proxy: self.https_proxy.filter(|_| needs_proxy),
+            state_directory: self.state_directory,
+            max_connections: self.max_connections,
+            head_timeout: self.head_timeout_seconds,
+            idle_timeout: self.idle_timeout_seconds,
+            write_timeout: self.write_timeout_seconds,
+            jwks_max_stale: self.jwks_max_stale_seconds,
+            jwks_cooldown: self.jwks_cooldown_seconds,
+            token_cache_size: self.token_cache_size,
+            clock_leeway: self.clock_leeway_seconds,
+            log_level: self.rust_log,
         }
     }
 }

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use crate::escape::escape_into;
 
-use super::settings::{TIMEOUT_RANGE, Variable};
-use super::values::seconds;
+use super::settings::Variable;
 
 /// All that is wrong with the settings; one line each when displayed.
 #[derive(Debug)]
 pub struct ConfigError {
-    pub(super) problems: Vec<String>,
-    pub(super) tenant_missing: bool,
+    problems: Vec<String>,
+    tenant_missing: bool,
 }
 
 impl ConfigError {
@@ -41,17 +39,42 @@ pub(super) struct Report {
     pub(super) problems: Vec<String>,
     /// What could not be read of `.env` and the environment: a variable named in there is not
     /// reported as missing, too.
-    pub(super) unread: String,
-    pub(super) tenant_missing: bool,
-    /// The name of each variable as it is spelled, by its main name.
-    pub(super) spelled: BTreeMap<&'static str, &'static str>,
+    unread: String,
+    tenant_missing: bool,
+    /// The name by which each variable is set, by its main name.
+    names: BTreeMap<&'static str, &'static str>,
 }
 
 impl Report {
+    /// Notes by which of its names a variable is set.
+    pub(super) fn named(&mut self, variable: &'static str, name: &'static str) {
+        self.names.insert(variable, name);
+    }
+
+    /// Notes a problem that is not about one variable.
+    pub(super) fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// Notes that this could not be read; variables named in it are not reported as missing.
+    pub(super) fn unread(&mut self, text: &str) {
+        self.unread.push_str(text);
+        self.unread.push('\n');
+    }
+
+    /// Notes that a variable is set to a value that is not UTF-8.
+    pub(super) fn not_utf8(&mut self, variable: &Variable, name: &str, lossy: &str) {
+        self.unread(variable.name);
+        let value = (variable.show)(lossy);
+        self.problem(format!(
+            "{name} is \"{value}\", which is not UTF-8: write it in UTF-8"
+        ));
+    }
+
     /// The checked value of a variable that must be set.
     pub(super) fn required<T>(
         &mut self,
-        variable: Variable,
+        variable: &Variable,
         value: Option<String>,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -59,8 +82,7 @@ impl Report {
             if !self.unread.contains(variable.name) {
                 self.tenant_missing = true;
                 let Variable { name, about, .. } = variable;
-                self.problems
-                    .push(format!("{name} is not set: write the {about}"));
+                self.problem(format!("{name} is not set: write the {about}"));
             }
             return None;
         };
@@ -70,7 +92,7 @@ impl Report {
     /// The checked value of a variable, or the value its default has.
     pub(super) fn defaulted<T>(
         &mut self,
-        variable: Variable,
+        variable: &Variable,
         value: Option<String>,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -78,18 +100,10 @@ impl Report {
         self.checked(variable, value, check)
     }
 
-    pub(super) fn timeout(
-        &mut self,
-        variable: Variable,
-        value: Option<String>,
-    ) -> Option<Duration> {
-        self.defaulted(variable, value, |value| seconds(value, &TIMEOUT_RANGE))
-    }
-
     /// The checked value of a variable, or nothing when it is not set.
     pub(super) fn optional<T: Default>(
         &mut self,
-        variable: Variable,
+        variable: &Variable,
         value: Option<String>,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
@@ -101,28 +115,31 @@ impl Report {
 
     fn checked<T>(
         &mut self,
-        variable: Variable,
+        variable: &Variable,
         value: &str,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         match check(value) {
             Ok(checked) => Some(checked),
             Err(advice) => {
-                let name = self.spelled.get(variable.name).unwrap_or(&variable.name);
+                let name = self.names.get(variable.name).unwrap_or(&variable.name);
                 let value = (variable.show)(value);
-                self.problems
-                    .push(format!("{name} is \"{value}\": {advice}"));
+                let problem = format!("{name} is \"{value}\": {advice}");
+                self.problem(problem);
                 None
             }
         }
     }
 
-    pub(super) fn not_utf8(&mut self, variable: Variable, name: &str, lossy: &str) {
-        self.unread.push_str(name);
-        let value = (variable.show)(lossy);
-        self.problems.push(format!(
-            "{name} is \"{value}\", which is not UTF-8: write it in UTF-8"
-        ));
+    /// `found`, if there is no problem.
+    pub(super) fn conclude<T>(self, found: Option<T>) -> Result<T, ConfigError> {
+        match found {
+            Some(found) if self.problems.is_empty() => Ok(found),
+            _ => Err(ConfigError {
+                problems: self.problems,
+                tenant_missing: self.tenant_missing,
+            }),
+        }
     }
 }
 

@@ -84,14 +84,20 @@ pub(super) fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-pub(super) fn count(value: &str, range: &RangeInclusive<u64>) -> Result<usize, String> {
-    tidy(value)?;
-    whole(value, range)
+/// A check of a number within `range`.
+pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> {
+    move |value| {
+        tidy(value)?;
+        whole(value, &range)
+    }
 }
 
-pub(super) fn seconds(value: &str, range: &RangeInclusive<u64>) -> Result<Duration, String> {
-    tidy(value)?;
-    whole(value, range).map(Duration::from_secs)
+/// A check of a time of so many whole seconds.
+pub(super) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> {
+    move |value| {
+        tidy(value)?;
+        whole(value, &range).map(Duration::from_secs)
+    }
 }
 
 /// A number in plain digits.

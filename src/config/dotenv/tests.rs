@@ -13,7 +13,7 @@ fn dotenv_is_read_as_it_is_commonly_written() {
         B=${PORT}1\n\
         RUST_LOG=debug ";
     let mut report = Report::default();
-    let vars = parse_dotenv(text, &mut report);
+    let vars = parse(text, &mut report);
     assert!(report.problems.is_empty(), "{:?}", report.problems);
     let expected = [
         ("AUTH0_DOMAIN", "tenant.eu.auth0.com"),
@@ -55,7 +55,7 @@ fn a_malformed_dotenv_is_reported_by_line_without_its_secrets() {
     ];
     for (text, expected) in cases {
         let mut report = Report::default();
-        parse_dotenv(text, &mut report);
+        parse(text, &mut report);
         assert_eq!(
             report.problems.len(),
             expected.len(),
