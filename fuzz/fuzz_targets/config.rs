@@ -56,7 +56,7 @@ fn settings(data: &[u8]) {
 
 const RANGES: &[(&str, u64, u64)] = &[
     ("PORT", 0, 65535),
-    ("MAX_CONNECTIONS", 1, 10_000),
+    ("MAX_CONNECTIONS", 1, 65_536),
     ("HEAD_TIMEOUT_SECONDS", 1, 3600),
     ("IDLE_TIMEOUT_SECONDS", 1, 3600),
     ("WRITE_TIMEOUT_SECONDS", 1, 3600),
@@ -155,7 +155,7 @@ fn check_config(config: &Config, vars: &BTreeMap<&str, String>) {
     assert!(seconds(config.jwks_cooldown, 1, 3600));
     assert!(seconds(config.jwks_max_stale, 0, 31_536_000));
     assert!(seconds(config.clock_leeway, 0, 300));
-    assert!((1..=10_000).contains(&config.max_connections));
+    assert!((1..=65_536).contains(&config.max_connections));
     assert!(config.log_level != log::LevelFilter::Off);
     assert!(
         config

@@ -90,7 +90,7 @@ settings! {
         "none", "hosts that need no proxy, separated by commas", or(&["no_proxy"]);
     STATE_DIRECTORY state_directory: Option<PathBuf> = optional(state_directory),
         "none", "folder that keeps the last good keys over a restart";
-    MAX_CONNECTIONS max_connections: usize = defaulted(count(1..=10_000)),
+    MAX_CONNECTIONS max_connections: usize = defaulted(count(1..=65_536)),
         "256", "connections at once; fewer if there are too few descriptors";
     HEAD_TIMEOUT_SECONDS head_timeout_seconds: Duration = defaulted(seconds(1..=3600)),
         "10", "time for a request head, first byte to last";
