@@ -41,6 +41,7 @@ pub mod api;
 pub mod auth;
 pub mod config;
 pub mod escape;
+pub mod file;
 pub mod http;
 pub mod logging;
 pub mod server;

@@ -1,29 +1,28 @@
 //! The file `.env`.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::file;
+
+use super::MAX_FILE_MIB;
 use super::report::Report;
-use super::roots::read_file;
 use super::settings::{VARIABLES, Variable};
 
 /// What `.env` sets, in its order; nothing when there is none.
 ///
 /// No line is shown in a report: the file may hold secrets that are none of ours.
 pub(super) fn read(path: &Path, report: &mut Report) -> Vec<(String, String)> {
-    let file = File::open(path);
-    if matches!(&file, Err(e) if e.kind() == io::ErrorKind::NotFound) {
-        return Vec::new();
-    }
-    let text = read_file(file).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|e| {
+    let text = match file::read(path, MAX_FILE_MIB) {
+        Err(fault) if fault.is_not_found() => return Vec::new(),
+        Err(fault) => Err(fault.to_string()),
+        Ok(bytes) => String::from_utf8(bytes).map_err(|e| {
             let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
             let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
             format!("is not UTF-8 in line {line}")
-        })
-    });
+        }),
+    };
     match text {
         Ok(text) => parse(&text, report),
         Err(fault) => {

@@ -26,6 +26,9 @@ use self::settings::{Settings, Written};
 pub use self::report::ConfigError;
 pub use self::settings::{VARIABLES, Variable, help};
 
+/// The largest file that a setting may name, and the largest `.env`, in MiB.
+const MAX_FILE_MIB: u64 = 1;
+
 /// What the server is told, checked.
 #[derive(Debug, Clone)]
 pub struct Config {

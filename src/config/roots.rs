@@ -1,13 +1,15 @@
 //! Root certificates from a PEM file.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use ureq::tls::Certificate;
 
+use crate::file;
+
+use super::MAX_FILE_MIB;
 use super::report::shown;
 use super::values::tidy;
 
@@ -28,7 +30,8 @@ fn pem_fault(error: &pem::Error) -> String {
 pub(super) fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     let instead = "write the path of a PEM file of root certificates";
     tidy(path)?;
-    let pem = read_file(File::open(path)).map_err(|fault| format!("it {fault}; {instead}"))?;
+    let pem = file::read(Path::new(path), MAX_FILE_MIB);
+    let pem = pem.map_err(|fault| format!("it {fault}; {instead}"))?;
     if pem.is_empty() {
         return Err(format!("it is empty; {instead}"));
     }
@@ -52,25 +55,4 @@ pub(super) fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, Strin
         ));
     }
     Ok(roots)
-}
-
-/// No file named in a setting, and no `.env`, is larger than this in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
-
-/// A whole file that is not larger than [`MAX_FILE`]; otherwise what is wrong, after "it".
-pub(super) fn read_file(file: io::Result<File>) -> Result<Vec<u8>, String> {
-    let unreadable = |e: io::Error| format!("cannot be read ({e})");
-    let file = file.map_err(unreadable)?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err("is a folder".to_owned());
-    }
-    let mut bytes = Vec::new();
-    // One byte more than allowed, to tell; a length from the metadata would be 0 for a pipe.
-    file.take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err("is larger than 1 MiB".to_owned());
-    }
-    Ok(bytes)
 }
