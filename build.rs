@@ -1,15 +1,15 @@
-//! Tells the program the date of its source: the least that a right clock can say.
+//! Puts the date of the source into the program: a clock that is right is not earlier.
 //!
-//! Never the date of the build, so that two builds of one source are the same.
+//! Not the date of the build, so that two builds of one source are identical.
 
 use std::process::Command;
 
-/// The date of this release, for a source that comes without its history.
+/// The date of this release, for a source tree without Git history.
 const RELEASE_DATE: u64 = 1_793_491_200; // 2026-11-01
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    // Moves with every commit; does not exist where there is no history.
+    // These change with every commit, and do not exist without history.
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file])
             && std::fs::exists(&path).unwrap_or(false)

@@ -1,4 +1,4 @@
-//! Text from the network or from a setting, made fit for one line of a log.
+//! Makes text from the network, or from a setting, safe for one line of a log.
 
 use std::fmt::{self, Write as _};
 
@@ -13,7 +13,7 @@ pub fn escape_into(out: &mut String, text: &str, max_bytes: usize) {
     Escaper::new(out, max_bytes).push(text);
 }
 
-/// Text from the network as a log line shows it: escaped and cut, as by [`escape_into`].
+/// Displays text from the network escaped and cut, as [`escape_into`] does.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a> {
     text: &'a str,
@@ -43,13 +43,13 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
-/// Escapes what is formatted through it, and drops what no longer fits.
+/// A formatter that escapes what is written to it, and drops what does not fit.
 #[derive(Debug)]
 pub struct Escaper<'a> {
     out: &'a mut String,
     /// The length `out` may reach.
     limit: usize,
-    /// The greatest length reached so far that leaves room for the ellipsis.
+    /// The greatest length reached so far that leaves room for an ellipsis.
     cut: usize,
     full: bool,
 }
@@ -67,7 +67,7 @@ impl<'a> Escaper<'a> {
 
     fn push(&mut self, text: &str) {
         let room = self.limit - self.out.len();
-        // Nearly every message: nothing to escape, and room for it and an ellipsis to come.
+        // The common case: nothing to escape, and room for the text and an ellipsis after it.
         if !self.full && text.bytes().all(is_plain) && text.len() + ELLIPSIS.len_utf8() <= room {
             self.out.push_str(text);
             self.cut = self.out.len();
@@ -104,7 +104,7 @@ impl<'a> Escaper<'a> {
 }
 
 impl fmt::Write for Escaper<'_> {
-    /// Never fails, full or not: some `Display` implementations panic when a write does.
+    /// Never fails, even if full: some `Display` implementations panic if a write fails.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text);
         Ok(())
@@ -113,8 +113,14 @@ impl fmt::Write for Escaper<'_> {
 
 /// Whether a character ends a line, reorders the text around it or cannot be seen.
 fn misleads(character: char) -> bool {
-    matches!(character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(
+        character,
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files of bounded size.
+//! Reads of files whose size is bounded.
 
 use std::error::Error;
 use std::fmt;
@@ -44,7 +44,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// The whole of a file of at most `max_mib` MiB. It may be a pipe, whose writer is waited for.
+/// Reads a whole file of at most `max_mib` MiB. If it is a pipe, waits for its writer.
 ///
 /// # Errors
 /// [`ReadError`].

@@ -20,7 +20,15 @@
 //! ```
 //!
 //! Arrows point one way: `main -> server -> {api, auth, http}` and `api -> {auth, http}`. [`http`]
-//! and [`auth`] never name each other, nor [`api`].
+//! and [`auth`] never name each other, nor [`api`]. All of them may use the rooms below:
+//!
+//! ```text
+//! config              settings, checked once; uses escape and file
+//! systemd             readiness, watchdog, passed sockets; uses the sockets of http
+//! logging             log lines that never wait for their reader; uses escape
+//! escape              text from the network, safe for one line
+//! file                reads of files whose size is bounded
+//! ```
 //!
 //! # The log
 //!

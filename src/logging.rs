@@ -1,11 +1,10 @@
-//! Log lines on standard error, one per record whatever a message holds, and none of them able to
-//! stop the server.
+//! Log lines on standard error: one per record, whatever its message holds, and no line ever stops
+//! the server.
 //!
-//! [`simple_logger`] says which records are printed, and what a line looks like. It is written
-//! here: control characters are escaped, so that nothing from the network can forge a line or steer
-//! a terminal; a line has a greatest length, and goes out in one piece. simple_logger's `eprintln!`
-//! makes two system calls of it, the second for the line break, and panics when the disk is full or
-//! the pipe closed.
+//! [`simple_logger`] decides which records are printed. Its own output is not used: it panics when
+//! the disk is full or the pipe is closed, and waits for a reader that has stopped. Here, control
+//! characters are escaped, so that text from the network cannot forge a line or steer a terminal; a
+//! line has a greatest length; and a thread of its own writes the lines (`queue.rs`).
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -34,29 +33,29 @@ pub use throttle::Throttle;
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;
 
-/// The same of what [`complain`] prints: a line is written in one piece.
+/// The greatest length of a text that [`complain`] prints: its line fits into one write.
 const MAX_FAULT: usize = MAX_WRITE - 64;
 
 thread_local! {
-    /// The buffer a message is escaped into; empty while a message is being written, so that a
-    /// `Display` which itself logs gets a buffer of its own.
+    /// The buffer for a line. It is taken out while a message is formatted, so that a `Display`
+    /// that itself logs gets another one.
     static BUFFER: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// What is on its way to standard error.
+/// The lines on their way to standard error.
 static QUEUE: Queue = Queue::new();
 
-/// How long the end of the process waits for a reader of standard error that takes nothing.
+/// How long [`flush`] waits for a reader of standard error that reads nothing.
 const READER_TIME: Duration = Duration::from_millis(150);
 
 /// Sends the records of the `log` crate to standard error, those of postern from `level` on.
 ///
 /// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
-/// systemd journal, which notes the time itself, lines begin with their priority instead of it. A
-/// second call changes nothing.
+/// systemd journal, which notes the time itself, lines begin with their priority instead. A second
+/// call changes nothing.
 ///
 /// # Errors
-/// When the thread that writes cannot be started. Then nothing is logged.
+/// If the thread that writes cannot be started. Then nothing is logged.
 pub fn init(level: LevelFilter) -> io::Result<()> {
     start()?;
     let others = match level {
@@ -79,8 +78,8 @@ pub fn init(level: LevelFilter) -> io::Result<()> {
 
 /// Makes every panic one line on standard error.
 ///
-/// To be called before anything that can panic. The hook never goes through `log`: a panic inside
-/// a panic hook aborts the process.
+/// Call it before anything that can panic. The hook does not use `log`: a panic inside a panic hook
+/// aborts the process.
 pub fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
         write_fault(&panic_message(info), MAX_MESSAGE);
@@ -89,20 +88,19 @@ pub fn install_panic_hook() {
     }));
 }
 
-/// Why the program cannot go on: one line on standard error, whether [`init`] has been called or
-/// not. One that is full, closed or not read changes nothing. [`flush`] before the process ends.
+/// Tells why the program cannot go on: one line on standard error, whether or not [`init`] has been
+/// called. Call [`flush`] before the process ends.
 pub fn complain(text: &str) {
     write_fault(text, MAX_FAULT);
 }
 
-/// Waits until all lines are written. Whoever reads standard error may have stopped: gives up when
-/// nothing is taken for 150 ms, and after 1.5 s in any case.
+/// Waits until all lines are written. Gives up if the reader of standard error reads nothing for
+/// 150 ms, and after 1.5 s in any case.
 pub fn flush() {
     QUEUE.flush(READER_TIME);
 }
 
-/// How many lines were dropped since the start, because standard error did not take them in time or
-/// not at all.
+/// How many lines were dropped since the start, because standard error did not take them.
 pub fn dropped() -> u64 {
     QUEUE.dropped()
 }
@@ -132,7 +130,7 @@ fn write_fault(text: &str, max_bytes: usize) {
     }
 }
 
-/// For a process that can start no thread: writes a line if standard error takes it.
+/// Writes a line if standard error takes it at once. For a process that can start no thread.
 fn write_if_ready(line: &str) {
     let stderr = std::io::stderr();
     let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
@@ -140,14 +138,13 @@ fn write_if_ready(line: &str) {
         tv_sec: 0,
         tv_nsec: READER_TIME.subsec_nanos().into(),
     };
-    // A pipe that is ready has room for `MAX_WRITE` bytes.
+    // A pipe that is ready takes `MAX_WRITE` bytes.
     if poll(&mut ready, Some(&time)).is_ok_and(|count| count > 0) {
         let _ = Stderr.write(line.as_bytes());
     }
 }
 
-/// Standard error without the lock that [`std::io::stderr`] takes: a write that waits for a reader
-/// would hold it.
+/// Standard error without the lock of [`std::io::stderr`], which a write that waits would hold.
 struct Stderr;
 
 impl io::Write for Stderr {
@@ -155,7 +152,7 @@ impl io::Write for Stderr {
         let stderr = std::io::stderr();
         loop {
             match rustix::io::write(&stderr, bytes) {
-                // Another process has made what it shares with this one non-blocking.
+                // Another process that shares it has made it non-blocking.
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None)?;
                 }
@@ -202,7 +199,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // A thread that is ending may have lost its buffer already.
+        // A thread that is ending has no buffer any more.
         let mut line = BUFFER.try_with(Cell::take).unwrap_or_default();
         line.clear();
         self.form.print(record, &mut line);
@@ -245,7 +242,7 @@ impl Form {
     }
 }
 
-/// What the journal reads a line's priority from (`sd-daemon(3)`).
+/// How the journal is told the priority of a line (`sd-daemon(3)`).
 fn priority(level: Level) -> &'static str {
     match level {
         Level::Error => "<3>",
@@ -272,7 +269,7 @@ impl fmt::Display for Timestamp {
 
 /// Whether standard error goes to the systemd journal: `JOURNAL_STREAM` names its device and
 /// inode (`systemd.exec(5)`). A child with a redirected standard error inherits the variable, so
-/// the two are compared; where they cannot be, the variable alone decides.
+/// both are compared with the descriptor's. If they cannot be, the variable alone decides.
 pub fn stderr_is_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM").filter(|stream| !stream.is_empty())
     else {

@@ -1,4 +1,4 @@
-//! The command line of postern; what it does is in the library.
+//! The command line of postern. Everything else is in the library.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -17,7 +17,7 @@ const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
 
 /// The command line is wrong: `EX_USAGE` of `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
-/// A setting is missing or wrong: `EX_CONFIG`. A service manager need not try again.
+/// A setting is missing or wrong: `EX_CONFIG`. Another start with the same settings fails, too.
 const EXIT_CONFIG: u8 = 78;
 
 enum Command {
@@ -59,7 +59,7 @@ fn command() -> Result<Command, lexopt::Error> {
 }
 
 fn serve() -> ExitCode {
-    // Before anything opens a descriptor of its own.
+    // Before anything opens a descriptor: these are known by their numbers.
     let sockets = match systemd::passed_sockets() {
         Ok(sockets) => sockets,
         Err(e) => return fail(1, StartError::Sockets(e)),
@@ -68,7 +68,7 @@ fn serve() -> ExitCode {
         Ok(config) => config,
         Err(e) => {
             e.to_string().lines().for_each(complain);
-            // Somebody tries it out, then; on a host there is no Cargo.
+            // On a first try there is a checkout; on a host there is no Cargo.
             if e.tenant_missing() && !logging::stderr_is_journal() {
                 complain("cargo run --example demo shows postern without an Auth0 account");
             }
@@ -112,17 +112,18 @@ fn help() -> String {
         "{VERSION}: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
          access token.\n\n\
          Usage: postern [--help | --version]\n\n\
-         Settings are environment variables. A .env file in the working directory fills in what the\n\
-         environment leaves unset; an empty value counts as unset.\n\n"
+         Settings are environment variables. A .env file in the working directory fills in what\n\
+         the environment leaves unset; an empty value counts as unset.\n\n"
     );
     help.push_str(&config::help());
     help.push_str(
-        "\nExit codes: 0 after SIGTERM or SIGINT, 64 wrong command line, 78 wrong settings.",
+        "\nExit codes: 0 after SIGTERM or SIGINT, 1 failed but another start may succeed,\n\
+         64 wrong command line, 78 wrong settings.",
     );
     help
 }
 
-/// To standard output; a closed one is no reason to fail.
+/// Prints to standard output. One that is closed is no reason to fail.
 fn print(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! What systemd and postern tell each other. Without systemd nothing here does anything.
+//! Readiness, status, watchdog and passed sockets. Without systemd, all of it does nothing.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,19 +12,19 @@ use sd_notify::NotifyState;
 
 use crate::http::socket::{Address, Listening};
 
-/// The largest answer a probe reads, in bytes: any of ours is smaller.
+/// The largest answer a probe reads, in bytes: every answer is smaller.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// The sockets that systemd has opened for this process (`sd_listen_fds(3)`), in its order. To be
-/// taken once, before any other descriptor is opened.
+/// The sockets that systemd has opened for this process (`sd_listen_fds(3)`), in its order. Take
+/// them once, before any other descriptor is opened.
 ///
 /// # Errors
-/// When one of them is neither a TCP nor a Unix stream socket that listens.
+/// If one of them is neither a TCP nor a Unix stream socket that listens.
 pub fn passed_sockets() -> io::Result<Vec<Listening>> {
     let mut passed = ListenFd::from_env();
     (0..passed.len())
         .map(|at| {
-            // What is not TCP is left in place for the second look.
+            // A socket that is not TCP stays in place for the second look.
             if let Ok(Some(listener)) = passed.take_tcp_listener(at) {
                 return Ok(Listening::Tcp(listener));
             }
@@ -36,38 +36,39 @@ pub fn passed_sockets() -> io::Result<Vec<Listening>> {
         .collect()
 }
 
-/// The service is up: it listens.
+/// Tells systemd that the service is up: it listens.
 pub fn ready() {
     notify(NotifyState::Ready);
 }
 
-/// The service is about to end.
+/// Tells systemd that the service is about to end.
 pub fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// One line on how the service does, for `systemctl status`.
+/// Sets the line that `systemctl status` shows as `Status:`.
 pub fn status(text: &str) {
     notify(NotifyState::Status(text));
 }
 
 fn notify(state: NotifyState<'_>) {
-    // A manager that does not listen is its own concern.
+    // If the manager cannot be told, the service goes on.
     let _ = sd_notify::notify(&[state]);
 }
 
 /// Feeds systemd's watchdog, if there is one (`sd_watchdog_enabled(3)`), each time this process has
-/// answered a request for `path` over its own listening socket at `address`. Whatever the answer's
-/// status, it shows that connections are accepted and served; so a server that is deaf is found,
-/// and one that is only busy is not.
+/// answered a request for `path` over its own listening socket at `address`.
+///
+/// An answer of any status shows that connections are accepted and served. So a server that no
+/// longer answers is restarted, and one that is only busy is not.
 ///
 /// # Errors
-/// When its thread cannot be started.
+/// If its thread cannot be started.
 pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
     let Some(timeout) = sd_notify::watchdog_enabled() else {
         return Ok(());
     };
-    // Three tries before the time is over.
+    // Three tries within the timeout.
     let interval = timeout / 3;
     info!("feeding the watchdog every {} s", interval.as_secs_f64());
     let feed = move || {
@@ -76,11 +77,11 @@ pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
         loop {
             let started = Instant::now();
             let probed = match probe(&address, &path, interval) {
-                // By a Unix socket that is not for this user. To take that for deaf would be to
-                // restart for ever.
+                // This user may not connect to the Unix socket. Taken as a failure, it would cause
+                // restarts without end.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     if !was_refused {
-                        warn!("the watchdog is fed without asking: {error}");
+                        warn!("feeding the watchdog without a probe: {error}");
                     }
                     was_refused = true;
                     Ok(())
@@ -89,11 +90,11 @@ pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
             };
             match &probed {
                 Ok(()) => notify(NotifyState::Watchdog),
-                Err(error) if was_alive => warn!("no answer from myself: {error}"),
+                Err(error) if was_alive => warn!("the watchdog's probe got no answer: {error}"),
                 Err(_) => {}
             }
             was_alive = probed.is_ok();
-            // After a failure sooner: an eviction by a newcomer is no reason to wait.
+            // Sooner after a failure: the probe may only have been evicted by a newcomer.
             let pause = if was_alive { interval } else { interval / 10 };
             thread::sleep(pause.saturating_sub(started.elapsed()));
         }
@@ -118,7 +119,7 @@ fn probe(address: &Address, path: &str, time: Duration) -> io::Result<()> {
             stream.set_read_timeout(Some(time))?;
             ask(stream, &request)
         }
-        // Nobody can connect to it by name: that the process runs must do.
+        // It has no name to connect to: that the process runs has to be enough.
         Address::Unix(None) => Ok(()),
     }
 }

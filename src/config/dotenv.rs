@@ -4,15 +4,14 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::file;
-
 use super::MAX_FILE_MIB;
 use super::report::Report;
 use super::settings::{VARIABLES, Variable};
+use crate::file;
 
-/// What `.env` sets, in its order; nothing when there is none.
+/// The variables that `.env` sets, in its order; none if there is no such file.
 ///
-/// No line is shown in a report: the file may hold secrets that are none of ours.
+/// A report never shows a line: the file may hold secrets of other programs.
 pub(super) fn read(path: &Path, report: &mut Report) -> Vec<(String, String)> {
     let text = match file::read(path, MAX_FILE_MIB) {
         Err(fault) if fault.is_not_found() => return Vec::new(),
@@ -37,7 +36,7 @@ pub(super) fn read(path: &Path, report: &mut Report) -> Vec<(String, String)> {
 }
 
 pub(super) fn parse(text: &str, report: &mut Report) -> Vec<(String, String)> {
-    // dotenvy takes a byte order mark for the start of a name.
+    // dotenvy reads a byte order mark as part of a name.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines_read = Cell::new(0);
     let lines = LineReader {
@@ -45,7 +44,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Vec<(String, String)> {
         lines_read: &lines_read,
     };
     let mut vars = Vec::new();
-    // dotenvy refuses a last line that ends in a space instead of a newline.
+    // dotenvy refuses a last line that ends in a space without a newline.
     let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
     for entry in dotenvy::from_read_iter(lines.chain(end)) {
         match entry {
@@ -58,7 +57,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Vec<(String, String)> {
                 entry.iter().for_each(|line| report.unread(line));
                 report.problem(fault(first, entry.first().unwrap_or(&"")));
             }
-            // Only a read fails otherwise, and these bytes are in memory.
+            // A read error, which bytes in memory do not have.
             Err(_) => break,
         }
     }
@@ -78,7 +77,7 @@ fn fault(number: usize, line: &str) -> String {
     )
 }
 
-/// Gives one line per read, so that the lines read are those that dotenvy has seen.
+/// Returns one line per read, so that the count of lines tells how far dotenvy has come.
 struct LineReader<'a> {
     rest: &'a [u8],
     lines_read: &'a Cell<usize>,
@@ -89,7 +88,7 @@ impl Read for LineReader<'_> {
         let line = self.rest.split_inclusive(|&byte| byte == b'\n').next();
         let mut line = line.unwrap_or_default();
         let length = line.read(out)?;
-        // The end counts, too: of a long line, or of a last one without a newline.
+        // A line that takes several reads counts once, at its end.
         if length > 0 && line.is_empty() {
             self.lines_read.set(self.lines_read.get() + 1);
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::report::shown;
 use super::values::tidy;
 
-/// A tenant's host, lower-cased.
+/// The host of a tenant, in lower case.
 pub(super) fn domain(value: &str) -> Result<String, String> {
     tidy(value)?;
     let domain = value.to_ascii_lowercase();
@@ -30,13 +30,13 @@ fn domain_fault(domain: &str) -> Option<String> {
     }
     match authority(domain, HostRules::Tenant) {
         Err(fault) => Some(fault),
-        // Every token would be refused: an issuer does not name the default port.
+        // An issuer does not name the default port: with it, every token would be refused.
         Ok(Some(443)) => Some("the default port is left out".to_owned()),
         Ok(_) => None,
     }
 }
 
-/// The host meant by something that holds one, if it is in order.
+/// The valid host within a URL or the like: what to write instead.
 fn bare_host(domain: &str) -> Option<&str> {
     let rest = domain.split_once("://").map_or(domain, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
@@ -46,7 +46,7 @@ fn bare_host(domain: &str) -> Option<&str> {
     domain_fault(host).is_none().then_some(host)
 }
 
-/// Browser origins as browsers write them, each once.
+/// Origins as browsers write them, without duplicates.
 pub(super) fn origins(value: &str) -> Result<Vec<String>, String> {
     let mut origins = Vec::new();
     for written in value
@@ -92,7 +92,7 @@ fn origin(written: &str) -> Result<String, String> {
     if rest.contains([' ', '\t', ';']) {
         return Err("separate origins with commas".to_owned());
     }
-    // What a browser would send for this page, to be offered when only that is wrong.
+    // What to write instead, if nothing else is wrong.
     let bare = rest.split(['/', '?', '#', '\\']).next().unwrap_or(rest);
     let host = bare.rsplit('@').next().unwrap_or(bare);
     let instead = match authority(host, HostRules::Origin) {
@@ -126,7 +126,7 @@ pub(super) enum HostRules {
     Origin,
 }
 
-/// The port of a `host` or `host:port` in which all is well; otherwise what is wrong.
+/// Checks a `host` or `host:port`; returns the port, or what is wrong.
 pub(super) fn authority(text: &str, rules: HostRules) -> Result<Option<u16>, String> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or("its bracket is not closed")?;
@@ -192,15 +192,15 @@ fn check_label(label: &str, underscore: bool) -> Result<(), String> {
     if label.len() > 63 {
         return Err("a part of its host is longer than 63 characters".to_owned());
     }
-    let stranger = label
+    let foreign = label
         .chars()
         .find(|&c| !(c.is_ascii_alphanumeric() || c == '-' || (underscore && c == '_')));
-    if let Some(stranger) = stranger {
-        let stranger = match stranger {
+    if let Some(foreign) = foreign {
+        let foreign = match foreign {
             ' ' => "a space".to_owned(),
             other => shown(&other.to_string()),
         };
-        return Err(format!("a host cannot hold {stranger}"));
+        return Err(format!("a host cannot hold {foreign}"));
     }
     if label.starts_with('-') || label.ends_with('-') {
         return Err("no part of a host starts or ends with a hyphen".to_owned());

@@ -1,7 +1,9 @@
-//! What the server is told: environment variables and `.env` become one checked [`Config`].
+//! Settings: environment variables and `.env` become one checked [`Config`].
 //!
-//! Settings are checked once, here, and all problems are reported together. What is left of them
-//! afterwards has types that cannot be wrong.
+//! Settings are checked once, here, and all problems are reported together. Everything after that
+//! works with types that cannot hold a wrong value.
+//!
+//! A new setting is one entry in the table in `settings.rs` and one field of [`Config`].
 
 mod dotenv;
 mod host;
@@ -29,12 +31,12 @@ pub use self::settings::{VARIABLES, Variable, help};
 /// The largest file that a setting may name, and the largest `.env`, in MiB.
 const MAX_FILE_MIB: u64 = 1;
 
-/// What the server is told, checked.
+/// The settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Host (and port) of the tenant, lower-cased: `tenant.eu.auth0.com`.
     pub domain: String,
-    /// The API identifier a token's `aud` must hold.
+    /// The API identifier that a token's `aud` must contain.
     pub audience: String,
     /// Browser origins allowed by CORS, as browsers write them; empty means no CORS.
     pub origins: Vec<String>,
@@ -44,7 +46,7 @@ pub struct Config {
     pub extra_roots: Vec<Certificate<'static>>,
     /// The proxy through which the keys are fetched; none: directly.
     pub proxy: Option<Proxy>,
-    /// Connections at once.
+    /// The most connections at once.
     pub max_connections: usize,
     /// Time for a request head, first byte to last.
     pub head_timeout: Duration,
@@ -52,13 +54,13 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Time to write a response.
     pub write_timeout: Duration,
-    /// Where the last good key set is kept; none: in memory only.
+    /// The folder in which the last good key set is kept; none: in memory only.
     pub state_directory: Option<PathBuf>,
     /// How long past its freshness the last good key set serves.
     pub jwks_max_stale: Duration,
-    /// Least time between two fetches of the key set that tokens ask for.
+    /// Least time between two fetches of the key set that are caused by tokens.
     pub jwks_cooldown: Duration,
-    /// Verified tokens kept; 0: none.
+    /// How many verified tokens are kept; 0: none.
     pub token_cache_size: usize,
     /// Clock difference tolerated in `exp` and `nbf`.
     pub clock_leeway: Duration,
@@ -67,13 +69,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the environment of the process and, for what that leaves unset, `.env` in the working
-    /// directory.
+    /// Reads the environment of the process. `.env` in the working directory fills in variables
+    /// that the environment leaves unset.
     ///
     /// # Errors
     ///
-    /// All problems at once: settings missing or wrong, ours that are not UTF-8, a `.env` that is
-    /// there but cannot be read.
+    /// All problems at once: settings that are missing, wrong or not UTF-8, and a `.env` that
+    /// exists but cannot be read.
     pub fn from_environment() -> Result<Config, ConfigError> {
         let mut report = Report::default();
         let file = dotenv::read(Path::new(".env"), &mut report);
@@ -83,19 +85,19 @@ impl Config {
 
     /// Reads `vars` only: neither the environment nor `.env`.
     ///
-    /// Names that are not in [`VARIABLES`] are ignored. Of several values of one name the last
-    /// counts that is not empty.
+    /// Names that are not in [`VARIABLES`] and empty values are ignored. Of several values of one
+    /// name, the last counts.
     ///
     /// # Errors
     ///
-    /// All settings missing or wrong, at once.
+    /// All problems at once: settings that are missing or wrong.
     pub fn from_vars(
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
         Config::from_places([vars.into_iter().collect()], Report::default())
     }
 
-    /// From what is written in several places, of which the last counts most.
+    /// From what is written in several places; later places override earlier ones.
     fn from_places<const N: usize>(
         places: [Vec<(String, String)>; N],
         mut report: Report,
@@ -106,7 +108,7 @@ impl Config {
         report.conclude(settings.map(Settings::meant))
     }
 
-    /// The issuer of acceptable tokens, exactly as their `iss` must name it.
+    /// The issuer of acceptable tokens, exactly as their `iss` must be.
     pub fn issuer(&self) -> String {
         format!("https://{}/", self.domain)
     }

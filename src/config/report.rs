@@ -1,14 +1,13 @@
-//! What is wrong with the settings, found in one go.
+//! Problems with the settings, collected so that all are reported at once.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 
+use super::settings::Variable;
 use crate::escape::escape_into;
 
-use super::settings::Variable;
-
-/// All that is wrong with the settings; one line each when displayed.
+/// All problems with the settings. Its `Display` is one line for each.
 #[derive(Debug)]
 pub struct ConfigError {
     problems: Vec<String>,
@@ -16,7 +15,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Whether `AUTH0_DOMAIN` or `AUTH0_AUDIENCE` is not set at all, as on a first try.
+    /// Whether `AUTH0_DOMAIN` or `AUTH0_AUDIENCE` is not set, as on a first try.
     pub fn tenant_missing(&self) -> bool {
         self.tenant_missing
     }
@@ -30,23 +29,23 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
-/// How much of a wrong value a report shows, in characters.
+/// How many characters of a wrong value are shown.
 const MAX_SHOWN: usize = 100;
 
 /// The problems found so far.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) problems: Vec<String>,
-    /// What could not be read of `.env` and the environment: a variable named in there is not
-    /// reported as missing, too.
+    /// Text of `.env` and names from the environment that could not be read. A variable named there
+    /// is not also reported as missing.
     unread: String,
     tenant_missing: bool,
-    /// The name by which each variable is set, by its main name.
+    /// For each variable that is set, by its main name: the name that was used.
     names: BTreeMap<&'static str, &'static str>,
 }
 
 impl Report {
-    /// Notes by which of its names a variable is set.
+    /// Notes which of its names a variable is set by.
     pub(super) fn named(&mut self, variable: &'static str, name: &'static str) {
         self.names.insert(variable, name);
     }
@@ -56,7 +55,7 @@ impl Report {
         self.problems.push(problem);
     }
 
-    /// Notes that this could not be read; variables named in it are not reported as missing.
+    /// Notes text that could not be read. Variables named in it are not reported as missing.
     pub(super) fn unread(&mut self, text: &str) {
         self.unread.push_str(text);
         self.unread.push('\n');
@@ -89,7 +88,7 @@ impl Report {
         self.checked(variable, &value, check)
     }
 
-    /// The checked value of a variable, or the value its default has.
+    /// The checked value of a variable, or of its default.
     pub(super) fn defaulted<T>(
         &mut self,
         variable: &Variable,
@@ -100,7 +99,7 @@ impl Report {
         self.checked(variable, value, check)
     }
 
-    /// The checked value of a variable, or nothing when it is not set.
+    /// The checked value of a variable; if it is not set, the `Default` of its type.
     pub(super) fn optional<T: Default>(
         &mut self,
         variable: &Variable,
@@ -143,7 +142,7 @@ impl Report {
     }
 }
 
-/// What a report shows of a value: one line, and not too much of it.
+/// A value as a report shows it: on one line, and cut if it is long.
 pub(super) fn shown(value: &str) -> String {
     let end = value.char_indices().nth(MAX_SHOWN);
     let mut out = String::new();

@@ -7,14 +7,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use ureq::tls::Certificate;
 
-use crate::file;
-
 use super::MAX_FILE_MIB;
 use super::report::shown;
 use super::values::tidy;
+use crate::file;
 
-/// What is wrong with a PEM file. The error's own words show a line as the numbers of its bytes,
-/// however long it is.
+/// What is wrong with a PEM file. The error itself would print a line as a list of byte values,
+/// whatever its length.
 fn pem_fault(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { .. } => "it has no -----END line".to_owned(),
@@ -26,7 +25,7 @@ fn pem_fault(error: &pem::Error) -> String {
     }
 }
 
-/// The certificates of a PEM file, each of which can serve as a root.
+/// The certificates of a PEM file; each must be usable as a root.
 pub(super) fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, String> {
     let instead = "write the path of a PEM file of root certificates";
     tidy(path)?;
@@ -35,7 +34,7 @@ pub(super) fn extra_roots(path: &str) -> Result<Vec<Certificate<'static>>, Strin
     if pem.is_empty() {
         return Err(format!("it is empty; {instead}"));
     }
-    // In front of the first `-----BEGIN` it would hide that certificate.
+    // A byte order mark would hide the first certificate.
     let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&pem);
     let mut roots = Vec::new();
     for der in CertificateDer::pem_slice_iter(pem) {

@@ -1,4 +1,4 @@
-//! The one table of settings, and what is written of them.
+//! The table of settings, and the settings as they are written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,11 +20,11 @@ use super::values::{audience, count, host, log_level, no_proxy, port, seconds, s
 /// An environment variable that is read here.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
-    /// Its name, in the only spelling that counts.
+    /// Its name.
     pub name: &'static str,
-    /// The value used when it is not set, or in words what happens then.
+    /// The value used if it is not set, or in words what happens then.
     pub default: &'static str,
-    /// What it says, in a few words.
+    /// What it means, in a few words.
     pub about: &'static str,
     /// Names that count if this one is not set, the first of them first.
     pub other_names: &'static [&'static str],
@@ -82,14 +82,14 @@ settings! {
     HOST host: IpAddr = defaulted(host),
         "127.0.0.1", "IP address to listen on; :: is all, IPv4 and IPv6";
     SSL_CERT_FILE ssl_cert_file: Vec<Certificate<'static>> = optional(extra_roots),
-        "none", "PEM file of roots trusted besides Mozilla's";
+        "none", "PEM file of roots trusted in addition to Mozilla's";
     HTTPS_PROXY https_proxy: Option<Proxy> = optional(proxy),
         "none", "URL of an HTTP proxy through which the keys are fetched",
         or(&["https_proxy", "ALL_PROXY", "all_proxy"]), shown_by(masked);
     NO_PROXY no_proxy: String = optional(no_proxy),
         "none", "hosts that need no proxy, separated by commas", or(&["no_proxy"]);
     STATE_DIRECTORY state_directory: Option<PathBuf> = optional(state_directory),
-        "none", "folder that keeps the last good keys over a restart";
+        "none", "folder for the last good keys, which serve after a restart";
     MAX_CONNECTIONS max_connections: usize = defaulted(count(1..=65_536)),
         "256", "connections at once; fewer if there are too few descriptors";
     HEAD_TIMEOUT_SECONDS head_timeout_seconds: Duration = defaulted(seconds(1..=3600)),
@@ -100,9 +100,9 @@ settings! {
         "10", "time to write a response";
     // At most a year: a key set that was not confirmed for longer is of no use.
     JWKS_MAX_STALE_SECONDS jwks_max_stale_seconds: Duration = defaulted(seconds(0..=31_536_000)),
-        "86400", "how long the last good keys serve when no newer can be had";
+        "86400", "how long the last good keys serve if no newer can be fetched";
     JWKS_COOLDOWN_SECONDS jwks_cooldown_seconds: Duration = defaulted(seconds(1..=3600)),
-        "30", "least time between two key fetches that tokens ask for";
+        "30", "least time between two key fetches caused by tokens";
     // At most some 100 MB, and more users at once than a constrained host has.
     TOKEN_CACHE_SIZE token_cache_size: usize = defaulted(count(0..=1_000_000)),
         "1024", "verified tokens kept, to check each signature once; 0 is none";
@@ -168,12 +168,12 @@ pub fn help() -> String {
     help
 }
 
-/// What is written of each variable, by its name: the name that was used, and the value.
+/// The variables that are set, by main name: the name that was used, and the value.
 #[derive(Default)]
 pub(super) struct Written(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Written {
-    /// Adds what is written in one place, which counts more than all that was added before.
+    /// Adds what is written in one place. It overrides what was added before.
     pub(super) fn add(&mut self, vars: impl IntoIterator<Item = (String, String)>) {
         // envy folds the case of names, so that `port` beside `PORT` would be a duplicate, and
         // knows nothing of empty values.
@@ -191,7 +191,7 @@ impl Written {
         }
     }
 
-    /// Checks what is written; `None` if the report has a reason.
+    /// Checks all settings. Returns `None` after a problem, which the report then has.
     pub(super) fn check(self, report: &mut Report) -> Option<Settings> {
         for (variable, (name, _)) in &self.0 {
             report.named(variable, name);

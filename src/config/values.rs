@@ -1,4 +1,4 @@
-//! What the value of one setting must be.
+//! Checks of single values. Each returns the value, or what to write instead.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use super::report::shown;
 
 pub(super) const QUOTES: &[char] = &['"', '\'', '`', '“', '”', '‘', '’'];
 
-/// Refuses what no setting has on purpose: quotes or spaces around it, control characters.
+/// Refuses what is in a value by mistake: quotes or spaces around it, control characters.
 pub(super) fn tidy(value: &str) -> Result<(), String> {
     let bare = value.trim_matches(|c: char| c.is_whitespace() || QUOTES.contains(&c));
     if bare != value {
@@ -67,15 +67,15 @@ pub(super) fn host(value: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// Hosts that need no proxy. Such a list is shared by many programs: what is in it besides hosts
-/// does no harm.
+/// Hosts that need no proxy. The list is shared with other programs, so entries that are not hosts
+/// are allowed.
 pub(super) fn no_proxy(value: &str) -> Result<String, String> {
     tidy(value)?;
     Ok(value.to_owned())
 }
 
-/// systemd sets it, with a colon between several: the first is ours. Whether it can be written to
-/// is found out when there are keys to write, and then is no reason to stop.
+/// systemd sets it; of several folders, separated by colons, the first counts. Whether it can be
+/// written is not checked: a folder that cannot be is no reason to stop.
 pub(super) fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
     let folder = Path::new(value.split(':').next().unwrap_or_default());
     match folder.is_absolute() {
@@ -84,7 +84,7 @@ pub(super) fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// A check of a number within `range`.
+/// Makes a check of a number within `range`.
 pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> {
     move |value| {
         tidy(value)?;
@@ -92,7 +92,7 @@ pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize
     }
 }
 
-/// A check of a time of so many whole seconds.
+/// Makes a check of a number of seconds within `range`.
 pub(super) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> {
     move |value| {
         tidy(value)?;
@@ -100,7 +100,7 @@ pub(super) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Dur
     }
 }
 
-/// A number in plain digits.
+/// A number written in digits only.
 fn whole<T: TryFrom<u64>>(value: &str, range: &RangeInclusive<u64>) -> Result<T, String> {
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     value

@@ -1,8 +1,8 @@
 //! The lines on their way to standard error, and the one thread that writes them.
 //!
-//! Whoever reads standard error may stop doing so, and a write then waits without end. So only one
-//! thread writes; all others put their lines into a buffer of fixed size and go on. The descriptor
-//! itself cannot be made non-blocking: that would hold for all processes that share it.
+//! The reader of standard error may stop reading, and a write then waits without end. So only one
+//! thread writes. All others put their lines into a buffer of fixed size and go on. The descriptor
+//! is not made non-blocking, because that would affect every process that shares it.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use memchr::{memchr, memchr_iter, memrchr};
 
-/// How many bytes of lines can wait. Twice as many are allocated: as many again are being written.
+/// How many bytes of lines can wait. A second buffer of this size holds the lines being written.
 const CAPACITY: usize = 128 * 1024;
 
-/// The most bytes in one write: what a pipe takes as a whole or not at all (`PIPE_BUF`), so that
-/// lines are never mixed with those of other processes.
+/// The most bytes in one write. A pipe takes that many as a whole or not at all (`PIPE_BUF`), so
+/// that lines do not mix with those of other processes.
 pub const MAX_WRITE: usize = 4096;
 
 /// How long the thread lets lines gather after a write. The first line after a pause is written at
@@ -26,7 +26,7 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 /// With so many bytes waiting, the thread is woken before that time is over.
 const ENOUGH: usize = CAPACITY / 4;
 
-/// How long others wait for the thread to get a processor when there is no room.
+/// How long others wait if there is no room because the thread waits for a processor.
 const TURN_TIME: Duration = Duration::from_millis(20);
 
 /// Address space for the thread's stack.
@@ -50,8 +50,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct State {
     lines: Vec<u8>,
-    /// Lines dropped since the thread last took the others. While there are any, all that come are
-    /// dropped, so that the gap is in one place.
+    /// Lines dropped since the thread last took lines. After the first of them all are dropped, so
+    /// that lines are missing in one place only.
     gap: u64,
     thread: Thread,
     /// How many wait for `emptied`.
@@ -64,7 +64,7 @@ enum Thread {
     NotStarted,
     Asleep,
     Gathering,
-    /// Told to go on, and waiting for a processor.
+    /// Woken, and waiting for a processor.
     Woken,
     Writing,
 }
@@ -87,11 +87,11 @@ impl Queue {
         }
     }
 
-    /// Starts the thread that writes to `out`, unless it runs already. Where lines were lost, it
+    /// Starts the thread that writes to `out`, unless it is running. Where lines are missing, it
     /// writes the line that `notice` makes of their number.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn start(
         &'static self,
         out: impl Write + Send + 'static,
@@ -103,7 +103,7 @@ impl Queue {
         }
         let missing = CAPACITY.saturating_sub(state.lines.len());
         state.lines.reserve_exact(missing);
-        // Allocated here: with glibc, a thread that allocates gets 64 MiB of address space.
+        // Allocated here: glibc reserves 64 MiB of address space for a thread that allocates.
         let mut writer = Writer {
             out,
             notice,
@@ -126,8 +126,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Adds a line, its line break included, or drops it if there is no room. Never waits for the
-    /// thread.
+    /// Adds a line, including its line break, or drops it if there is no room. Never waits for a
+    /// write; if the thread waits for a processor, for 20 ms at most.
     pub fn push(&self, line: &str) {
         let mut state = self.lock();
         let is_full = |state: &mut State| state.lines.len() + line.len() > CAPACITY;
@@ -154,8 +154,8 @@ impl Queue {
         }
     }
 
-    /// Waits until everything is written. Whether it is. Gives up when nothing was written for
-    /// `patience`, and in any case after ten times that.
+    /// Waits until everything is written, and returns whether it is. Gives up if nothing is written
+    /// for `patience`, and in any case after ten times that.
     pub fn flush(&self, patience: Duration) -> bool {
         let is_busy = |state: &mut State| {
             let is_written = state.lines.is_empty() && state.thread != Thread::Writing;
@@ -168,7 +168,7 @@ impl Queue {
             let waited = self.emptied.wait_timeout_while(state, patience, is_busy);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let is_stalled = before == self.written.load(Ordering::Relaxed);
-            // One that waits for a processor does not wait for a reader.
+            // A thread that waits for a processor is not stalled by a reader.
             if !is_busy(&mut state) || (is_stalled && state.thread == Thread::Writing) {
                 break;
             }
@@ -182,8 +182,7 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits for lines and exchanges them for the empty `batch`. Returns how many are missing after
-    /// them.
+    /// Waits for lines and moves them into `batch`. Returns how many are missing after them.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         batch.clear();
         let mut state = self.lock();
@@ -216,14 +215,14 @@ impl Queue {
     }
 }
 
-/// What the thread that writes has to itself.
+/// The state of the thread that writes.
 struct Writer<O, N> {
     out: O,
     notice: N,
     notice_line: String,
-    /// Lines lost that no notice has told of.
+    /// Lost lines that no notice has counted yet.
     untold: u64,
-    /// What was written last does not end with a line.
+    /// Whether the last write ended inside a line.
     is_torn: bool,
 }
 
@@ -253,7 +252,7 @@ impl<O: Write, N: Fn(u64, &mut String)> Writer<O, N> {
 
     /// Writes whole lines; returns how many could not be written.
     fn write(&mut self, lines: &[u8]) -> u64 {
-        // What a full disk took half of a line of must not run into the next one.
+        // A full disk may have taken a part of a line: the next line must not continue it.
         if self.is_torn && write_all(&mut self.out, &mut &b"\n"[..]).is_ok() {
             self.is_torn = false;
         }
@@ -268,7 +267,7 @@ impl<O: Write, N: Fn(u64, &mut String)> Writer<O, N> {
     }
 }
 
-/// As [`Write::write_all`], except that `rest` is what is not written in the end.
+/// As [`Write::write_all`]; on failure, `rest` is what was not written.
 fn write_all(out: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match out.write(rest) {
@@ -281,7 +280,8 @@ fn write_all(out: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// `lines` in pieces of whole lines, each of [`MAX_WRITE`] bytes at most, unless a line is longer.
+/// Splits `lines` into pieces of whole lines, each of at most [`MAX_WRITE`] bytes unless a line is
+/// longer.
 fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         if lines.is_empty() {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Lets one line through per interval, and counts the others.
 ///
-/// For lines that a peer can cause as often as it likes. It belongs into a `static`, one for each
-/// kind of line.
+/// For lines that a peer can cause as often as it likes. Use one `static` for each kind of line.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
