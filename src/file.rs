@@ -15,6 +15,8 @@ pub enum ReadError {
     Io(io::Error),
     /// It is a folder.
     Folder,
+    /// It is neither a file nor a folder: a pipe, a device.
+    NotAFile,
     /// It is larger than this, in MiB.
     TooLarge(u64),
 }
@@ -31,6 +33,7 @@ impl fmt::Display for ReadError {
         match self {
             ReadError::Io(error) => write!(f, "cannot be read ({error})"),
             ReadError::Folder => f.write_str("is a folder"),
+            ReadError::NotAFile => f.write_str("is not a file"),
             ReadError::TooLarge(most) => write!(f, "is larger than {most} MiB"),
         }
     }

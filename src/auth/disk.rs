@@ -5,7 +5,7 @@
 //! let in; so it is for its owner alone.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::key_set::KeySet;
+use crate::file::{self, ReadError};
 
 /// The name of the file in the state directory.
 const FILE: &str = "jwks.json";
 /// What a new copy is called until it is complete.
 const TEMPORARY: &str = "jwks.json.tmp";
-/// The largest copy read, in bytes: the largest key set, with each of its bytes escaped.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// The largest copy read, in MiB: the largest key set, with each of its bytes escaped.
+const MAX_MIB: u64 = 4;
 /// How old a copy of unchanged keys may become before it is written again.
 const REWRITE_AFTER: Duration = Duration::from_secs(3600);
 /// The version of the file's form.
@@ -79,8 +80,8 @@ impl DiskCopy {
         let path = self.folder.join(FILE);
         let loaded = match read(&path) {
             Ok(bytes) => self.parse(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => Err(error.to_string()),
+            Err(error) if error.is_not_found() => return None,
+            Err(error) => Err(format!("it {error}")),
         };
         match loaded {
             Ok((keys, stored)) => {
@@ -172,20 +173,14 @@ impl DiskCopy {
     }
 }
 
-/// The whole of a regular file of a sane size.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The whole of a regular file.
+fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     // Not opened at all if it is not a file: opening a pipe would wait for a writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(ReadError::NotAFile);
     }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is too large"));
-    }
-    Ok(bytes)
+    file::read(path, MAX_MIB)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

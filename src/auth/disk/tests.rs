@@ -117,7 +117,7 @@ fn a_broken_or_foreign_file_is_ignored() {
         format!("[{whole}]").into_bytes(),
         format!("{whole}x").into_bytes(),
         b"\xff\xfe\x00".to_vec(),
-        vec![b' '; MAX_BYTES as usize + 1],
+        vec![b' '; (MAX_MIB << 20) as usize + 1],
         changed("tenant.example", "other.example"),
         changed(r#""version":1"#, r#""version":2"#),
         changed("1800000000", "18446744073709551615"),
