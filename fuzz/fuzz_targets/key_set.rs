@@ -83,6 +83,17 @@ fn usable_key(key: &Json) -> Option<Usable> {
     if text("kty") != Some("RSA") || !absent_or("use", "sig") || !absent_or("alg", "RS256") {
         return None;
     }
+    if key.all("key_ops").count() > 0 {
+        let mut operations = key.only("key_ops")?.as_strings()?;
+        let length = operations.len();
+        operations.sort_unstable();
+        operations.dedup();
+        operations.binary_search(&"verify").ok()?;
+        let others = operations.len() - 1 - usize::from(operations.contains(&"sign"));
+        if operations.len() != length || (text("use").is_some() && others > 0) {
+            return None;
+        }
+    }
     let id = text("kid")?.to_owned();
     let n = base64url::decode(text("n")?.as_bytes())?;
     let e = base64url::decode(text("e")?.as_bytes())?;
@@ -116,8 +127,14 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
         .unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
 });
 
-const NAMES: [&str; 8] = ["keys", "kty", "use", "alg", "kid", "n", "e", "x5c"];
-const VALUES: [&str; 10] = [
+const NAMES: [&str; 9] = [
+    "keys", "kty", "use", "key_ops", "alg", "kid", "n", "e", "x5c",
+];
+const VALUES: [&str; 14] = [
+    r#"["verify"]"#,
+    r#"["sign","verify"]"#,
+    r#"["verify","verify"]"#,
+    r#"["verify","encrypt"]"#,
     r#""RSA""#,
     r#""sig""#,
     r#""RS256""#,

@@ -168,6 +168,7 @@ struct Jwk<'a> {
     is_object: bool,
     kty: Member<'a>,
     usage: Member<'a>,
+    key_ops: Member<'a>,
     alg: Member<'a>,
     kid: Member<'a>,
     n: Member<'a>,
@@ -192,6 +193,7 @@ impl Jwk<'_> {
         if !self.usage.is_absent() && self.usage.as_str() != Some("sig") {
             return Err("its use is not sig");
         }
+        check_operations(&self.key_ops, !self.usage.is_absent())?;
         if !self.alg.is_absent() && self.alg.as_str() != Some("RS256") {
             return Err("its alg is not RS256");
         }
@@ -206,6 +208,28 @@ impl Jwk<'_> {
             decoding_key: DecodingKey::from_rsa_raw_components(&n, &e),
         })
     }
+}
+
+/// `key_ops`, RFC 7517 §4.3. Beside a `use`, which is `sig` here, it may name nothing but what
+/// signatures are for: of an operation unknown here, nobody can tell that the two agree.
+fn check_operations(key_ops: &Member<'_>, has_use: bool) -> Result<(), &'static str> {
+    let operations = match key_ops {
+        Member::Absent => return Ok(()),
+        Member::Strings(operations) => operations,
+        _ => return Err("its key_ops is not an array of strings"),
+    };
+    let mut seen = HashSet::new();
+    if !operations.iter().all(|operation| seen.insert(operation)) {
+        return Err("its key_ops names an operation twice");
+    }
+    if !operations.iter().any(|operation| operation == "verify") {
+        return Err("its key_ops lacks verify");
+    }
+    let is_for_signatures = |operation: &Cow<'_, str>| matches!(&**operation, "sign" | "verify");
+    if has_use && !operations.iter().all(is_for_signatures) {
+        return Err("its use and its key_ops disagree");
+    }
+    Ok(())
 }
 
 fn decode(member: &Member<'_>) -> Option<Vec<u8>> {
@@ -294,6 +318,7 @@ impl<'de> Visitor<'de> for JwkVisitor {
             let member = match &*name.0 {
                 "kty" => &mut jwk.kty,
                 "use" => &mut jwk.usage,
+                "key_ops" => &mut jwk.key_ops,
                 "alg" => &mut jwk.alg,
                 "kid" => &mut jwk.kid,
                 "n" => &mut jwk.n,

@@ -51,12 +51,34 @@ fn usable_keys() {
         ("no use", without("use")),
         ("no alg", without("alg")),
         ("8192 bits", with("n", json!(ones(8192)))),
+        ("to verify", with("key_ops", json!(["verify"]))),
+        (
+            "to sign and verify",
+            with("key_ops", json!(["sign", "verify"])),
+        ),
         ("e = 3", with("e", json!("Aw"))),
         ("33 bits of e", with("e", json!(ones(33)))),
         ("unknown members", with("x", json!([[[{}]]]))),
     ] {
         let set = parse(&[key("other"), changed]).unwrap();
         assert!(set.get("changed").is_some(), "{why}: {:?}", set.remarks());
+    }
+}
+
+#[test]
+fn without_a_use_the_operations_decide_alone() {
+    for (operations, is_usable) in [
+        (json!(["verify"]), true),
+        (json!(["verify", "encrypt"]), true),
+        (json!(["verify", "unheard of"]), true),
+        (json!(["sign"]), false),
+        (json!(["Verify"]), false),
+    ] {
+        let mut key = key("changed");
+        key.as_object_mut().unwrap().remove("use");
+        key["key_ops"] = operations;
+        let set = parse(&[self::key("other"), key.clone()]).unwrap();
+        assert_eq!(set.get("changed").is_some(), is_usable, "{key}");
     }
 }
 
@@ -77,6 +99,26 @@ fn skipped_keys() {
         ("no kty", without("kty")),
         ("for encryption", with("use", json!("enc"))),
         ("use: null", with("use", json!(null))),
+        ("to encrypt", with("key_ops", json!(["encrypt"]))),
+        ("to sign only", with("key_ops", json!(["sign"]))),
+        ("for nothing", with("key_ops", json!([]))),
+        ("key_ops: null", with("key_ops", json!(null))),
+        ("key_ops: a string", with("key_ops", json!("verify"))),
+        ("key_ops: an object", with("key_ops", json!({"verify": 1}))),
+        ("a number in key_ops", with("key_ops", json!(["verify", 1]))),
+        ("verify twice", with("key_ops", json!(["verify", "verify"]))),
+        (
+            "sign twice",
+            with("key_ops", json!(["sign", "verify", "sign"])),
+        ),
+        (
+            "to verify and encrypt, against its use",
+            with("key_ops", json!(["verify", "encrypt"])),
+        ),
+        (
+            "to verify and for something unknown, against its use",
+            with("key_ops", json!(["verify", "attest"])),
+        ),
         ("another alg", with("alg", json!("RS512"))),
         ("alg: null", with("alg", json!(null))),
         ("no kid", without("kid")),
