@@ -145,7 +145,7 @@ impl Server {
             cooldown: config.jwks_cooldown,
             // The others stay free for requests that need not wait.
             max_waiting: (listener.capacity() / 4).max(1),
-            clock_floor: build_date(),
+            program_date: build_date(),
             report: systemd::status,
         };
         let disk = config.state_directory.clone();

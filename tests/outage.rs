@@ -127,6 +127,28 @@ fn keys_on_disk_age_by_the_tenants_clock() {
     assert_eq!(too_stale.get_protected(&user).status, 200);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_old_copy_does_not_make_an_old_clock_right() {
+    use support::wall_clock::WallClock;
+    const YEAR: u64 = 365 * DAY;
+    let Some(clock) = WallClock::new() else {
+        return;
+    };
+    let state = TempDir::new();
+    let mut tenant = Tenant::start();
+    Postern::fill_state(&tenant, state.path());
+    change_copy(state.path(), |copy| copy["fetched"] = json!(now() - YEAR));
+    let year_old = Token::user(&tenant).claim("exp", json!(now() - YEAR + DAY));
+    let year_old = year_old.sign();
+    tenant.stop();
+    clock.jump(-(YEAR as i64));
+    for _ in 0..3 {
+        let postern = clock.rule(with_state(&tenant, state.path())).start();
+        assert_unavailable(&postern.get_protected(&year_old), "clock_unset");
+    }
+}
+
 #[test]
 fn a_broken_copy_is_a_warning_and_no_more() {
     let state = TempDir::new();

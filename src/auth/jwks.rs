@@ -26,12 +26,11 @@
 //! only if nothing but its signature is left to check. Two fetches that tokens asked for are at
 //! least `JWKS_COOLDOWN_SECONDS` apart. Whoever asked waits a little for the outcome.
 //!
-//! The *clock floor* is the newest time the tenant is known to have had: the `Date` of its latest
-//! answer, else the one in the disk copy, else the date of this program. A host whose clock is
-//! more than a day behind it has not been told the time yet, and lets nobody in until it has.
+//! A host whose clock is more than a day behind the [`ClockFloor`] has not been told the time yet,
+//! and lets nobody in until it has.
 //!
-//! Intervals are measured with [`Instant`], which no clock change touches; [`SystemTime`] is used
-//! where another clock's time is compared with this one's.
+//! Within a run, keys age by the clock since boot, which no clock change touches and which counts
+//! suspend. The wall clock counts only for keys that an earlier run has left on disk.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -40,6 +39,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
 
+use super::clock::{BootTime, ClockFloor, Moment};
 use super::disk::{DiskCopy, Stored};
 use super::fetch::{Answer, Fetched, Fetcher, Refused};
 use super::key_set::KeySet;
@@ -56,11 +56,12 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const WAIT: Duration = Duration::from_secs(1);
 /// How long a successful fetch proves that the tenant lacks a key.
 const PROOF_TIME: Duration = Duration::from_secs(30);
-/// How far behind the floor a clock may be and still be believed.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
 /// What clients are told while the clock is not set, and how often the log is.
 const CLOCK_RETRY: Duration = Duration::from_secs(30);
 const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the refresher sleeps at one time. Waiting goes by a clock that stands still in suspend;
+/// so a fetch that has come due meanwhile begins this much after the host has woken up.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// How the key set is kept up to date.
 #[derive(Debug, Clone)]
@@ -71,8 +72,8 @@ pub struct Settings {
     pub cooldown: Duration,
     /// The most requests that wait for a fetch at one time.
     pub max_waiting: usize,
-    /// The clock floor until the tenant, or the disk copy, says more.
-    pub clock_floor: SystemTime,
+    /// The date of this program: no clock is right that says less.
+    pub program_date: SystemTime,
     /// Told in one line how things stand, after each fetch: for a service manager.
     pub report: fn(&str),
 }
@@ -90,24 +91,6 @@ pub enum Unavailable {
         /// When to try again.
         retry_after: Duration,
     },
-}
-
-/// Now, by both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    instant: Instant,
-    /// What this host's clock says.
-    pub wall: SystemTime,
-}
-
-impl Moment {
-    /// This moment.
-    pub fn now() -> Moment {
-        Moment {
-            instant: Instant::now(),
-            wall: SystemTime::now(),
-        }
-    }
 }
 
 /// The current key set, shared by all requests.
@@ -181,7 +164,7 @@ impl Jwks {
         let asked_at = Moment::now();
         let mut state = self.shared.lock();
         let ended_before = state.fetches_ended;
-        let deadline = asked_at.instant + if ended_before == 0 { FIRST_WAIT } else { WAIT };
+        let deadline = Instant::now() + if ended_before == 0 { FIRST_WAIT } else { WAIT };
         if state.ask(asked_at, settings) {
             self.shared.changed.notify_all();
         }
@@ -247,9 +230,9 @@ impl Refresher {
     fn wait_until_wanted(&self) -> Option<String> {
         let mut state = self.shared.lock();
         loop {
-            match state.time_to_fetch(Instant::now()) {
+            match state.time_to_fetch(BootTime::now()) {
                 None => break,
-                Some(left) => state = self.shared.wait(state, left),
+                Some(left) => state = self.shared.wait(state, left.min(MAX_SLEEP)),
             }
         }
         state.begin()
@@ -295,25 +278,25 @@ fn random() -> f64 {
 #[derive(Debug)]
 struct State {
     held: Option<Held>,
-    clock_floor: SystemTime,
+    clock_floor: ClockFloor,
     /// When the next fetch is due by itself.
-    due: Instant,
+    due: BootTime,
     /// Whether a fetch is under way.
     fetching: bool,
     /// Whether one is wanted before it is due.
     wanted: bool,
     /// When a token last got a fetch by asking.
-    last_asked: Option<Instant>,
+    last_asked: Option<BootTime>,
     fetches_ended: u64,
     /// When the latest fetch ended, if it went well.
-    last_success: Option<Instant>,
+    last_success: Option<BootTime>,
     /// Failed fetches since the last good one.
     failures: u32,
     /// Requests that wait for a fetch.
     waiting: usize,
     /// What the log was told last of how old the keys are.
     told: Told,
-    clock_told: Option<Instant>,
+    clock_told: Option<BootTime>,
 }
 
 /// A key set and how old it is.
@@ -331,9 +314,14 @@ struct Held {
 #[derive(Debug, Clone, Copy)]
 enum Since {
     /// Fetched in this run.
-    Fetched(Instant),
-    /// Fetched in an earlier run, when the tenant's clock said this.
-    Stamped(SystemTime),
+    Fetched(BootTime),
+    /// Fetched in an earlier run.
+    Stored {
+        /// What the tenant's clock said then.
+        stamp: SystemTime,
+        /// When this run took it.
+        taken: BootTime,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,8 +334,14 @@ enum Told {
 impl Held {
     fn age(&self, now: Moment) -> Duration {
         match self.since {
-            Since::Fetched(at) => now.instant.saturating_duration_since(at),
-            Since::Stamped(at) => now.wall.duration_since(at).unwrap_or(Duration::ZERO),
+            Since::Fetched(at) => now.boot.since(at),
+            // This host's clock may have been wrong when the keys were taken, and been set since:
+            // so it is asked each time. A clock that is set back makes them no younger than they
+            // have become in this run.
+            Since::Stored { stamp, taken } => {
+                let by_wall = now.wall.duration_since(stamp).unwrap_or_default();
+                by_wall.max(now.boot.since(taken))
+            }
         }
     }
 
@@ -364,8 +358,8 @@ impl State {
     fn new(now: Moment, settings: &Settings) -> State {
         State {
             held: None,
-            clock_floor: settings.clock_floor,
-            due: now.instant,
+            clock_floor: ClockFloor::new(settings.program_date, now.boot),
+            due: now.boot,
             fetching: false,
             wanted: true,
             last_asked: None,
@@ -379,12 +373,15 @@ impl State {
     }
 
     fn take_stored(&mut self, keys: KeySet, stored: Stored, now: Moment, settings: &Settings) {
-        self.clock_floor = stored.fetched;
+        self.clock_floor.set_keys_date(stored.fetched, now.boot);
         let held = Held {
             keys: Arc::new(keys),
             text: stored.text,
             etag: None,
-            since: Since::Stamped(stored.fetched),
+            since: Since::Stored {
+                stamp: stored.fetched,
+                taken: now.boot,
+            },
             fresh_for: stored.fresh_for,
         };
         // It is held even when it is too old by this clock, which may be wrong and set later.
@@ -401,8 +398,8 @@ impl State {
 
     /// The keys that count now, if the clock can be believed.
     fn current(&mut self, now: Moment, settings: &Settings) -> Result<Arc<KeySet>, Unavailable> {
-        if now.wall + CLOCK_TOLERANCE < self.clock_floor {
-            self.tell_clock(now);
+        if let Some(behind) = self.clock_floor.too_far_behind(now) {
+            self.tell_clock(behind, now);
             return Err(Unavailable::Clock {
                 retry_after: CLOCK_RETRY,
             });
@@ -416,7 +413,7 @@ impl State {
     }
 
     fn no_keys(&self, now: Moment, settings: &Settings) -> Unavailable {
-        let until_due = self.due.saturating_duration_since(now.instant);
+        let until_due = self.due.since(now.boot);
         let until_asked = self.cooldown_left(now, settings);
         let retry_after = if self.fetching {
             MIN_PAUSE
@@ -430,9 +427,7 @@ impl State {
 
     fn cooldown_left(&self, now: Moment, settings: &Settings) -> Duration {
         let over = self.last_asked.map(|asked| asked + settings.cooldown);
-        over.map_or(Duration::ZERO, |over| {
-            over.saturating_duration_since(now.instant)
-        })
+        over.map_or(Duration::ZERO, |over| over.since(now.boot))
     }
 
     /// A token asks for a fetch. Whether it gets one of its own.
@@ -441,7 +436,7 @@ impl State {
             return false;
         }
         self.wanted = true;
-        self.last_asked = Some(now.instant);
+        self.last_asked = Some(now.boot);
         true
     }
 
@@ -458,12 +453,12 @@ impl State {
             return false;
         };
         self.fetches_ended != ended_before
-            || (!self.is_expecting() && success + PROOF_TIME > asked_at.instant)
+            || (!self.is_expecting() && success + PROOF_TIME > asked_at.boot)
     }
 
     /// How long until the next fetch; `None` when it is time.
-    fn time_to_fetch(&self, now: Instant) -> Option<Duration> {
-        let left = self.due.saturating_duration_since(now);
+    fn time_to_fetch(&self, now: BootTime) -> Option<Duration> {
+        let left = self.due.since(now);
         (!self.wanted && !left.is_zero()).then_some(left)
     }
 
@@ -474,29 +469,31 @@ impl State {
         self.held.as_ref().and_then(|held| held.etag.clone())
     }
 
-    fn end(&mut self, date: Option<SystemTime>) {
+    fn end(&mut self, date: Option<SystemTime>, now: Moment) {
         // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
         self.fetching = false;
         self.fetches_ended += 1;
         if let Some(date) = date {
-            // Downwards, too: an earlier answer's clock may have been wrong, the latest one counts.
-            self.clock_floor = date;
+            self.clock_floor.set_answer_date(date, now.boot);
         }
     }
 
     fn succeed(&mut self, fetched: Fetched, url: &str, now: Moment, random: f64) -> Option<Stored> {
-        self.end(fetched.date);
+        self.end(fetched.date, now);
+        if let Some(date) = fetched.date {
+            self.clock_floor.set_keys_date(date, now.boot);
+        }
         let fresh_for = fetched
             .max_age
             .map_or(DEFAULT_FRESH, |age| age.clamp(MIN_FRESH, MAX_FRESH));
-        self.due = now.instant + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
-        self.last_success = Some(now.instant);
+        self.due = now.boot + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
+        self.last_success = Some(now.boot);
         if self.failures > 0 {
             info!("recovered after {} failed fetches", self.failures);
         }
         self.failures = 0;
         self.told = Told::Fresh;
-        let since = Since::Fetched(now.instant);
+        let since = Since::Fetched(now.boot);
         match (fetched.new, &mut self.held) {
             (None, Some(held)) => {
                 info!("keys unchanged: {}", held.keys);
@@ -525,13 +522,14 @@ impl State {
         }
         self.held.as_ref().map(|held| Stored {
             text: Arc::clone(&held.text),
-            fetched: self.clock_floor,
+            // Never by this host's clock.
+            fetched: fetched.date.unwrap_or(self.clock_floor.at(now.boot)),
             fresh_for,
         })
     }
 
     fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64, settings: &Settings) {
-        self.end(refused.date);
+        self.end(refused.date, now);
         self.last_success = None;
         let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
         let jittered = MIN_PAUSE + (doubled.min(MAX_PAUSE) - MIN_PAUSE).mul_f64(random);
@@ -540,7 +538,7 @@ impl State {
             .unwrap_or(jittered)
             .clamp(MIN_PAUSE, MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
-        self.due = now.instant + pause;
+        self.due = now.boot + pause;
         let (why, pause) = (refused.error, pause.as_secs_f64());
         warn!("cannot fetch the keys from {url}: {why}; next try in {pause:.0} s");
         self.tell_staleness(now, settings);
@@ -580,19 +578,13 @@ impl State {
         }
     }
 
-    fn tell_clock(&mut self, now: Moment) {
-        let is_due =
-            |told: Instant| now.instant.saturating_duration_since(told) >= CLOCK_LOG_INTERVAL;
+    fn tell_clock(&mut self, behind: Duration, now: Moment) {
+        let is_due = |told: BootTime| now.boot.since(told) >= CLOCK_LOG_INTERVAL;
         if self.clock_told.is_none_or(is_due) {
-            self.clock_told = Some(now.instant);
-            let behind = self
-                .clock_floor
-                .duration_since(now.wall)
-                .unwrap_or_default()
-                .as_secs()
-                / 86_400;
+            self.clock_told = Some(now.boot);
+            let days = behind.as_secs() / 86_400;
             error!(
-                "the system clock is {behind} days behind the tenant's: nobody is let in until it is set \
+                "the system clock is {days} days behind the tenant's: nobody is let in until it is set \
                  (is time synchronisation running?)"
             );
         }

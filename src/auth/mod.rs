@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod cache;
+pub mod clock;
 pub mod disk;
 pub mod fetch;
 mod json;
@@ -16,7 +17,8 @@ use verifier::UnverifiedToken;
 
 pub use bearer::BearerError;
 pub use cache::TokenCache;
-pub use jwks::{Jwks, Moment, Unavailable};
+pub use clock::Moment;
+pub use jwks::{Jwks, Unavailable};
 pub use key_set::KeySet;
 pub use verifier::{Claims, TokenError, Verifier};
 

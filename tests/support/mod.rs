@@ -16,6 +16,8 @@ pub mod token;
 #[cfg(target_os = "linux")]
 pub mod usage;
 pub mod verdict;
+#[cfg(target_os = "linux")]
+pub mod wall_clock;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

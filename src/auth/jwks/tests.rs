@@ -15,13 +15,13 @@ impl Jwks {
             cooldown: MINUTE,
             // Nobody waits for a fetch that never comes.
             max_waiting: 0,
-            clock_floor: SystemTime::UNIX_EPOCH,
+            program_date: SystemTime::UNIX_EPOCH,
             report: |_| {},
         };
         let now = Moment::now();
         let mut state = State::new(now, &settings);
         state.wanted = false;
-        state.last_asked = Some(now.instant);
+        state.last_asked = Some(now.boot);
         Jwks {
             shared: Arc::new(Shared {
                 settings,
@@ -57,17 +57,8 @@ impl Jwks {
     }
 
     pub(in crate::auth) fn set_clock_floor(&self, floor: SystemTime) {
-        self.shared.lock().clock_floor = floor;
-    }
-}
-
-impl Moment {
-    /// So much later by one clock, this time by the other.
-    pub(in crate::auth) fn later(time: Duration, wall: SystemTime) -> Moment {
-        Moment {
-            instant: Instant::now() + time,
-            wall,
-        }
+        let mut state = self.shared.lock();
+        state.clock_floor.set_answer_date(floor, BootTime::now());
     }
 }
 
@@ -117,7 +108,7 @@ impl Host {
             max_stale: DAY,
             cooldown: Duration::from_secs(30),
             max_waiting: 4,
-            clock_floor: now.wall - 100 * DAY,
+            program_date: now.wall - 100 * DAY,
             report: |_| {},
         };
         Host {
@@ -129,7 +120,7 @@ impl Host {
 
     /// Time passes, on both clocks.
     fn pass(&mut self, time: Duration) {
-        self.now.instant += time;
+        self.now.boot = self.now.boot + time;
         self.now.wall += time;
     }
 
@@ -169,7 +160,7 @@ impl Host {
     /// How long until the next fetch.
     fn until_fetch(&self) -> Duration {
         self.state
-            .time_to_fetch(self.now.instant)
+            .time_to_fetch(self.now.boot)
             .unwrap_or(Duration::ZERO)
     }
 
@@ -493,6 +484,59 @@ fn the_floor_is_the_latest_word_of_the_tenant() {
 }
 
 #[test]
+fn a_copy_on_disk_does_not_lower_the_floor() {
+    let mut host = Host::new();
+    let program = host.settings.program_date;
+    host.take_stored("a", program - 400 * DAY);
+    host.now.wall = program - 400 * DAY;
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    // Nor does a tenant.
+    let date = Some(program - 400 * DAY);
+    host.succeed(Fetched {
+        date,
+        ..fetched("a")
+    });
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = program;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn the_floor_rises_while_it_runs() {
+    let mut host = Host::new();
+    let date = Some(host.now.wall);
+    host.succeed(Fetched {
+        date,
+        max_age: Some(DAY),
+        ..fetched("a")
+    });
+    let right = host.now.wall;
+    host.pass(DAY + 2 * MINUTE);
+    assert!(host.has("a"));
+    host.now.wall = right;
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = right + 3 * MINUTE;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn keys_from_disk_age_by_the_clock_since_boot_if_the_other_is_set_back() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.take_stored("a", right - 20 * MINUTE);
+    host.pass(DAY - 5 * MINUTE);
+    assert!(!host.has("a"));
+    host.now.wall = right;
+    assert!(
+        host.has("a"),
+        "they may have been taken under a clock that was ahead"
+    );
+    host.pass(16 * MINUTE);
+    host.now.wall = right;
+    assert!(!host.has("a"));
+}
+
+#[test]
 fn stamps_never_come_from_this_hosts_clock() {
     let mut host = Host::new();
     let right = host.now.wall;
@@ -508,7 +552,7 @@ fn stamps_never_come_from_this_hosts_clock() {
     let mut host = Host::new();
     let stored = host.succeed(fetched("a")).unwrap();
     assert_eq!(
-        stored.fetched, host.settings.clock_floor,
+        stored.fetched, host.settings.program_date,
         "without a date, the floor is what is known"
     );
 }
