@@ -1,0 +1,401 @@
+//! The state machine, without threads and clocks.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use log::{error, info, warn};
+
+use crate::auth::clock::{BootTime, ClockFloor, Moment};
+use crate::auth::disk::Stored;
+use crate::auth::fetch::{Fetched, Refused};
+use crate::auth::key_set::KeySet;
+
+/// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
+const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
+pub(in crate::auth) const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_FRESH: Duration = Duration::from_secs(10 * 60);
+/// The bounds of the pause after a failed fetch.
+pub(super) const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// How long a successful fetch proves that the tenant lacks a key.
+const PROOF_TIME: Duration = Duration::from_secs(30);
+/// What clients are told while the clock is not set, and how often the log is.
+const CLOCK_RETRY: Duration = Duration::from_secs(30);
+const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// How the key set is kept up to date.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long past its freshness the last good set serves.
+    pub max_stale: Duration,
+    /// The least time between two fetches that tokens ask for.
+    pub cooldown: Duration,
+    /// The most requests that wait for a fetch at one time.
+    pub max_waiting: usize,
+    /// The date of this program: no clock is right that says less.
+    pub program_date: SystemTime,
+    /// Told in one line how things stand, after each fetch: for a service manager.
+    pub report: fn(&str),
+}
+
+/// Nobody can be let in at the moment, through no fault of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There are no keys to verify with.
+    Keys {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The system clock has not been set.
+    Clock {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// What is known of the keys, and when they are fetched next.
+#[derive(Debug)]
+pub(super) struct State {
+    held: Option<Held>,
+    clock_floor: ClockFloor,
+    /// When the next fetch is due by itself.
+    due: BootTime,
+    /// Whether a fetch is under way.
+    fetching: bool,
+    /// Whether one is wanted before it is due.
+    pub(super) wanted: bool,
+    /// When a token last got a fetch by asking.
+    last_asked: Option<BootTime>,
+    pub(super) fetches_ended: u64,
+    /// When the latest fetch ended, if it went well.
+    last_success: Option<BootTime>,
+    /// Failed fetches since the last good one.
+    failures: u32,
+    /// Requests that wait for a fetch.
+    pub(super) waiting: usize,
+    /// What the log was told last of how old the keys are.
+    told: Told,
+    clock_told: Option<BootTime>,
+}
+
+/// A key set and how old it is.
+#[derive(Debug)]
+struct Held {
+    keys: Arc<KeySet>,
+    /// The text it was read from: to see a change, and to be kept on disk.
+    text: Arc<[u8]>,
+    etag: Option<String>,
+    since: Since,
+    fresh_for: Duration,
+}
+
+/// When a key set was the tenant's.
+#[derive(Debug, Clone, Copy)]
+enum Since {
+    /// Fetched in this run.
+    Fetched(BootTime),
+    /// Fetched in an earlier run.
+    Stored {
+        /// What the tenant's clock said then.
+        stamp: SystemTime,
+        /// When this run took it.
+        taken: BootTime,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Fresh,
+    Stale,
+    TooStale,
+}
+
+impl Held {
+    fn age(&self, now: Moment) -> Duration {
+        match self.since {
+            Since::Fetched(at) => now.boot.since(at),
+            // This host's clock may have been wrong when the keys were taken, and been set since:
+            // so it is asked each time. A clock that is set back makes them no younger than they
+            // have become in this run.
+            Since::Stored { stamp, taken } => {
+                let by_wall = now.wall.duration_since(stamp).unwrap_or_default();
+                by_wall.max(now.boot.since(taken))
+            }
+        }
+    }
+
+    fn staleness(&self, now: Moment, settings: &Settings) -> Told {
+        match self.age(now) {
+            age if age <= self.fresh_for => Told::Fresh,
+            age if age <= self.fresh_for + settings.max_stale => Told::Stale,
+            _ => Told::TooStale,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn new(now: Moment, settings: &Settings) -> State {
+        State {
+            held: None,
+            clock_floor: ClockFloor::new(settings.program_date, now.boot),
+            due: now.boot,
+            fetching: false,
+            wanted: true,
+            last_asked: None,
+            fetches_ended: 0,
+            last_success: None,
+            failures: 0,
+            waiting: 0,
+            told: Told::Fresh,
+            clock_told: None,
+        }
+    }
+
+    pub(super) fn take_stored(
+        &mut self,
+        keys: KeySet,
+        stored: Stored,
+        now: Moment,
+        settings: &Settings,
+    ) {
+        self.clock_floor.set_keys_date(stored.fetched, now.boot);
+        let held = Held {
+            keys: Arc::new(keys),
+            text: stored.text,
+            etag: None,
+            since: Since::Stored {
+                stamp: stored.fetched,
+                taken: now.boot,
+            },
+            fresh_for: stored.fresh_for,
+        };
+        // It is held even when it is too old by this clock, which may be wrong and set later.
+        self.told = held.staleness(now, settings);
+        let (keys, age) = (&held.keys, held.age(now).as_secs());
+        match self.told {
+            Told::TooStale => {
+                warn!("the keys on disk are too old to serve: {keys}, fetched {age} s ago")
+            }
+            _ => info!("serving {keys} from disk, fetched {age} s ago"),
+        }
+        self.held = Some(held);
+    }
+
+    /// The keys that count now, if the clock can be believed.
+    pub(super) fn current(
+        &mut self,
+        now: Moment,
+        settings: &Settings,
+    ) -> Result<Arc<KeySet>, Unavailable> {
+        if let Some(behind) = self.clock_floor.too_far_behind(now) {
+            self.tell_clock(behind, now);
+            return Err(Unavailable::Clock {
+                retry_after: CLOCK_RETRY,
+            });
+        }
+        match &self.held {
+            Some(held) if held.staleness(now, settings) != Told::TooStale => {
+                Ok(Arc::clone(&held.keys))
+            }
+            _ => Err(self.no_keys(now, settings)),
+        }
+    }
+
+    pub(super) fn no_keys(&self, now: Moment, settings: &Settings) -> Unavailable {
+        let until_due = self.due.since(now.boot);
+        let until_asked = self.cooldown_left(now, settings);
+        let retry_after = if self.fetching {
+            MIN_PAUSE
+        } else {
+            until_due.min(until_asked)
+        };
+        Unavailable::Keys {
+            retry_after: retry_after.clamp(MIN_PAUSE, MAX_PAUSE),
+        }
+    }
+
+    fn cooldown_left(&self, now: Moment, settings: &Settings) -> Duration {
+        let over = self.last_asked.map(|asked| asked + settings.cooldown);
+        over.map_or(Duration::ZERO, |over| over.since(now.boot))
+    }
+
+    /// A token asks for a fetch. Whether it gets one of its own.
+    pub(super) fn ask(&mut self, now: Moment, settings: &Settings) -> bool {
+        if self.is_expecting() || !self.cooldown_left(now, settings).is_zero() {
+            return false;
+        }
+        self.wanted = true;
+        self.last_asked = Some(now.boot);
+        true
+    }
+
+    /// Whether the outcome of a fetch is near.
+    pub(super) fn is_expecting(&self) -> bool {
+        self.fetching || self.wanted
+    }
+
+    /// Whether the tenant itself has just shown the set that is held: in a fetch that ended since
+    /// there were `ended_before`, or shortly before `asked_at` if none is under way that may show
+    /// another.
+    pub(super) fn is_proven(&self, ended_before: u64, asked_at: Moment) -> bool {
+        let Some(success) = self.last_success else {
+            return false;
+        };
+        self.fetches_ended != ended_before
+            || (!self.is_expecting() && success + PROOF_TIME > asked_at.boot)
+    }
+
+    /// How long until the next fetch; `None` when it is time.
+    pub(super) fn time_to_fetch(&self, now: BootTime) -> Option<Duration> {
+        let left = self.due.since(now);
+        (!self.wanted && !left.is_zero()).then_some(left)
+    }
+
+    /// A fetch begins: the `ETag` it may be answered "unchanged" to.
+    pub(super) fn begin(&mut self) -> Option<String> {
+        self.fetching = true;
+        self.wanted = false;
+        self.held.as_ref().and_then(|held| held.etag.clone())
+    }
+
+    fn end(&mut self, date: Option<SystemTime>, now: Moment) {
+        // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
+        self.fetching = false;
+        self.fetches_ended += 1;
+        if let Some(date) = date {
+            self.clock_floor.set_answer_date(date, now.boot);
+        }
+    }
+
+    pub(super) fn succeed(
+        &mut self,
+        fetched: Fetched,
+        url: &str,
+        now: Moment,
+        random: f64,
+    ) -> Option<Stored> {
+        self.end(fetched.date, now);
+        if let Some(date) = fetched.date {
+            self.clock_floor.set_keys_date(date, now.boot);
+        }
+        let fresh_for = fetched
+            .max_age
+            .map_or(DEFAULT_FRESH, |age| age.clamp(MIN_FRESH, MAX_FRESH));
+        self.due = now.boot + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
+        self.last_success = Some(now.boot);
+        if self.failures > 0 {
+            info!("recovered after {} failed fetches", self.failures);
+        }
+        self.failures = 0;
+        self.told = Told::Fresh;
+        let since = Since::Fetched(now.boot);
+        match (fetched.new, &mut self.held) {
+            (None, Some(held)) => {
+                info!("keys unchanged: {}", held.keys);
+                (held.since, held.fresh_for) = (since, fresh_for);
+            }
+            (Some(new), Some(held)) if *new.text == *held.text => {
+                info!("keys unchanged: {}", held.keys);
+                (held.since, held.fresh_for, held.etag) = (since, fresh_for, new.etag);
+            }
+            (Some(new), held) => {
+                info!("fetched {} from {url}", new.keys);
+                new.keys
+                    .remarks()
+                    .iter()
+                    .for_each(|remark| warn!("{remark}"));
+                *held = Some(Held {
+                    keys: Arc::new(new.keys),
+                    text: new.text.into(),
+                    etag: new.etag,
+                    since,
+                    fresh_for,
+                });
+            }
+            // The fetcher takes a 304 only for an answer when it sent the ETag of a held set.
+            (None, None) => return None,
+        }
+        self.held.as_ref().map(|held| Stored {
+            text: Arc::clone(&held.text),
+            // Never by this host's clock.
+            fetched: fetched.date.unwrap_or(self.clock_floor.at(now.boot)),
+            fresh_for,
+        })
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        refused: Refused,
+        url: &str,
+        now: Moment,
+        random: f64,
+        settings: &Settings,
+    ) {
+        self.end(refused.date, now);
+        self.last_success = None;
+        let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
+        let jittered = MIN_PAUSE + (doubled.min(MAX_PAUSE) - MIN_PAUSE).mul_f64(random);
+        let pause = refused
+            .retry_after
+            .unwrap_or(jittered)
+            .clamp(MIN_PAUSE, MAX_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.due = now.boot + pause;
+        let (why, pause) = (refused.error, pause.as_secs_f64());
+        warn!("cannot fetch the keys from {url}: {why}; next try in {pause:.0} s");
+        self.tell_staleness(now, settings);
+    }
+
+    /// How things stand after a fetch, in one line.
+    pub(super) fn standing(
+        &self,
+        failure: Option<&str>,
+        now: Moment,
+        settings: &Settings,
+    ) -> String {
+        let keys = match &self.held {
+            None => "no keys".to_owned(),
+            Some(held) => match held.staleness(now, settings) {
+                Told::Fresh => held.keys.to_string(),
+                Told::Stale => format!("stale keys: {}", held.keys),
+                Told::TooStale => format!("keys too stale to serve: {}", held.keys),
+            },
+        };
+        match failure {
+            None => format!("{keys} from the tenant"),
+            Some(failure) => format!("{keys}; the latest fetch failed: {failure}"),
+        }
+    }
+
+    /// Tells the log, once each, that the keys in hand have become stale, and too stale.
+    fn tell_staleness(&mut self, now: Moment, settings: &Settings) {
+        let Some(held) = &self.held else { return };
+        let staleness = held.staleness(now, settings);
+        if staleness != self.told {
+            let stale_for = held.age(now).saturating_sub(held.fresh_for).as_secs();
+            match staleness {
+                Told::Fresh => {}
+                Told::Stale => warn!("serving stale keys since {stale_for} s ago: {}", held.keys),
+                Told::TooStale => error!(
+                    "staleness limit reached: the keys have been stale for {stale_for} s, nobody is let in \
+                     until a fetch succeeds"
+                ),
+            }
+            self.told = staleness;
+        }
+    }
+
+    fn tell_clock(&mut self, behind: Duration, now: Moment) {
+        let is_due = |told: BootTime| now.boot.since(told) >= CLOCK_LOG_INTERVAL;
+        if self.clock_told.is_none_or(is_due) {
+            self.clock_told = Some(now.boot);
+            let days = behind.as_secs() / 86_400;
+            error!(
+                "the system clock is {days} days behind the tenant's: nobody is let in until it is set \
+                 (is time synchronisation running?)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,557 @@
+//! The state machine under an injected clock: days pass in no time.
+
+use super::*;
+use crate::auth::fetch::{FetchError, NewKeys};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl State {
+    /// No fetch is under way or wanted, and tokens may not ask for one.
+    pub(in crate::auth) fn rest(&mut self, now: Moment) {
+        self.wanted = false;
+        self.last_asked = Some(now.boot);
+    }
+
+    /// Tokens may ask for a fetch again.
+    pub(in crate::auth) fn end_cooldown(&mut self) {
+        self.last_asked = None;
+    }
+
+    pub(in crate::auth) fn set_answer_date(&mut self, date: SystemTime) {
+        self.clock_floor.set_answer_date(date, BootTime::now());
+    }
+}
+
+/// A state machine and the two clocks it sees.
+struct Host {
+    settings: Settings,
+    state: State,
+    now: Moment,
+}
+
+/// A key set text with one usable key.
+fn text(id: &str) -> Vec<u8> {
+    let modulus = "_".repeat(341) + "w";
+    format!(r#"{{"keys":[{{"kty":"RSA","kid":"{id}","n":"{modulus}","e":"AQAB"}}]}}"#).into_bytes()
+}
+
+fn fetched(id: &str) -> Fetched {
+    let text = text(id);
+    Fetched {
+        new: Some(NewKeys {
+            keys: KeySet::parse(&text).unwrap(),
+            text,
+            etag: Some(format!("\"{id}\"")),
+        }),
+        date: None,
+        max_age: None,
+    }
+}
+
+fn unchanged() -> Fetched {
+    Fetched {
+        new: None,
+        date: None,
+        max_age: None,
+    }
+}
+
+fn refused() -> Refused {
+    FetchError::Status(500).into()
+}
+
+impl Host {
+    /// A host whose clocks say what this machine's do.
+    fn new() -> Host {
+        let now = Moment::now();
+        let settings = Settings {
+            max_stale: DAY,
+            cooldown: Duration::from_secs(30),
+            max_waiting: 4,
+            program_date: now.wall - 100 * DAY,
+            report: |_| {},
+        };
+        Host {
+            state: State::new(now, &settings),
+            settings,
+            now,
+        }
+    }
+
+    /// Time passes, on both clocks.
+    fn pass(&mut self, time: Duration) {
+        self.now.boot = self.now.boot + time;
+        self.now.wall += time;
+    }
+
+    fn succeed(&mut self, fetched: Fetched) -> Option<Stored> {
+        self.state.begin();
+        self.state
+            .succeed(fetched, "https://tenant/", self.now, 0.5)
+    }
+
+    fn fail(&mut self, refused: Refused) {
+        self.state.begin();
+        self.state
+            .fail(refused, "https://tenant/", self.now, 0.5, &self.settings);
+    }
+
+    fn take_stored(&mut self, id: &str, fetched: SystemTime) {
+        let text = text(id);
+        let stored = Stored {
+            text: text.clone().into(),
+            fetched,
+            fresh_for: 10 * MINUTE,
+        };
+        let keys = KeySet::parse(&text).unwrap();
+        self.state
+            .take_stored(keys, stored, self.now, &self.settings);
+    }
+
+    fn has(&mut self, id: &str) -> bool {
+        let keys = self.state.current(self.now, &self.settings);
+        keys.is_ok_and(|keys| keys.get(id).is_some())
+    }
+
+    fn refusal(&mut self) -> Unavailable {
+        self.state.current(self.now, &self.settings).unwrap_err()
+    }
+
+    /// How long until the next fetch.
+    fn until_fetch(&self) -> Duration {
+        self.state
+            .time_to_fetch(self.now.boot)
+            .unwrap_or(Duration::ZERO)
+    }
+
+    fn ask(&mut self) -> bool {
+        self.state.ask(self.now, &self.settings)
+    }
+}
+
+#[test]
+fn the_first_fetch_is_due_at_once() {
+    let mut host = Host::new();
+    assert_eq!(host.until_fetch(), Duration::ZERO);
+    assert_eq!(
+        host.refusal(),
+        Unavailable::Keys {
+            retry_after: SECOND
+        }
+    );
+    assert_eq!(host.state.begin(), None);
+    assert!(host.state.is_expecting());
+}
+
+#[test]
+fn freshness_is_what_the_tenant_says_within_bounds() {
+    for (max_age, fresh) in [
+        (None, 10 * MINUTE),
+        (Some(0), 5 * MINUTE),
+        (Some(60), 5 * MINUTE),
+        (Some(3600), 60 * MINUTE),
+        (Some(86_400), DAY),
+        (Some(u64::MAX), DAY),
+    ] {
+        let mut host = Host::new();
+        let max_age = max_age.map(Duration::from_secs);
+        host.succeed(Fetched {
+            max_age,
+            ..fetched("a")
+        });
+        // 80 %, with the jitter in the middle of its range.
+        assert_eq!(host.until_fetch(), fresh.mul_f64(0.8), "{max_age:?}");
+    }
+}
+
+#[test]
+fn the_refresh_is_spread_by_a_tenth_each_way() {
+    for (random, share) in [(0.0, 0.72), (0.5, 0.8), (1.0, 0.88)] {
+        let mut host = Host::new();
+        host.state.begin();
+        host.state.succeed(fetched("a"), "url", host.now, random);
+        let expected = (10 * MINUTE).mul_f64(share);
+        let apart = host.until_fetch().abs_diff(expected);
+        assert!(apart < Duration::from_millis(1), "{random}");
+    }
+}
+
+#[test]
+fn failures_back_off_from_a_second_to_five_minutes() {
+    let mut host = Host::new();
+    let mut longest = Vec::new();
+    for _ in 0..20 {
+        host.state.begin();
+        host.state
+            .fail(refused(), "url", host.now, 1.0, &host.settings);
+        longest.push(host.until_fetch().as_secs());
+        host.pass(host.until_fetch());
+    }
+    assert_eq!(longest[..10], [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    assert_eq!(longest[19], 300);
+    // The jitter reaches down to the shortest pause, never below.
+    host.state.begin();
+    host.state
+        .fail(refused(), "url", host.now, 0.0, &host.settings);
+    assert_eq!(host.until_fetch(), SECOND);
+    host.succeed(fetched("a"));
+    host.fail(refused());
+    assert_eq!(host.until_fetch(), SECOND, "a success starts it anew");
+}
+
+#[test]
+fn retry_after_is_honoured_within_the_bounds() {
+    for (asked, paused) in [(0, 1), (7, 7), (300, 300), (86_400, 300), (u64::MAX, 300)] {
+        let mut host = Host::new();
+        let retry_after = Some(Duration::from_secs(asked));
+        host.fail(Refused {
+            retry_after,
+            ..refused()
+        });
+        assert_eq!(host.until_fetch(), Duration::from_secs(paused), "{asked}");
+    }
+}
+
+#[test]
+fn stale_keys_serve_up_to_the_limit() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    host.pass(10 * MINUTE);
+    host.fail(refused());
+    assert!(host.has("a"), "a failure changes nothing about the keys");
+    host.pass(DAY);
+    host.fail(refused());
+    assert!(host.has("a"));
+    host.pass(SECOND);
+    assert!(!host.has("a"));
+    assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
+    host.fail(refused());
+    assert!(!host.has("a"));
+    host.succeed(fetched("a"));
+    assert!(host.has("a"));
+}
+
+#[test]
+fn a_304_renews_what_is_held() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    for _ in 0..400 {
+        host.pass(8 * MINUTE);
+        assert_eq!(host.state.begin().as_deref(), Some("\"a\""));
+        host.state.succeed(unchanged(), "url", host.now, 0.5);
+    }
+    assert!(host.has("a"));
+    host.pass(10 * MINUTE + DAY);
+    assert!(host.has("a"));
+    host.pass(SECOND);
+    assert!(!host.has("a"));
+}
+
+#[test]
+fn a_new_set_replaces_the_old_one_as_a_whole() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    host.succeed(fetched("b"));
+    assert!(host.has("b") && !host.has("a"));
+}
+
+#[test]
+fn the_same_text_keeps_the_same_set() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    let first = host.state.current(host.now, &host.settings).unwrap();
+    host.succeed(fetched("a"));
+    let second = host.state.current(host.now, &host.settings).unwrap();
+    assert!(Arc::ptr_eq(&first, &second));
+}
+
+#[test]
+fn tokens_get_one_fetch_per_cooldown() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    assert!(host.ask());
+    assert_eq!(host.until_fetch(), Duration::ZERO);
+    assert!(!host.ask(), "one is wanted already");
+    host.state.begin();
+    assert!(!host.ask(), "one is under way");
+    host.state.succeed(unchanged(), "url", host.now, 0.5);
+    assert!(!host.ask(), "cooling down");
+    host.pass(29 * SECOND);
+    assert!(!host.ask());
+    host.pass(SECOND);
+    assert!(host.ask());
+    host.fail(refused());
+    assert!(!host.ask(), "whatever became of it");
+}
+
+#[test]
+fn a_refresh_wanted_during_a_fetch_follows_it() {
+    let mut host = Host::new();
+    host.state.begin();
+    host.state.wanted = true;
+    host.state.succeed(fetched("a"), "url", host.now, 0.5);
+    assert_eq!(host.until_fetch(), Duration::ZERO);
+    host.succeed(fetched("a"));
+    assert!(host.until_fetch() > Duration::ZERO);
+}
+
+#[test]
+fn only_a_recent_success_proves_that_a_key_is_not_there() {
+    let mut host = Host::new();
+    assert!(!host.state.is_proven(0, host.now), "never fetched");
+    host.succeed(fetched("a"));
+    assert!(host.state.is_proven(0, host.now), "fetched since");
+    assert!(host.state.is_proven(1, host.now), "fetched just before");
+    host.pass(31 * SECOND);
+    assert!(!host.state.is_proven(1, host.now), "long ago");
+    host.fail(refused());
+    assert!(!host.state.is_proven(1, host.now), "failed since");
+    assert!(!host.state.is_proven(2, host.now), "failed before");
+}
+
+#[test]
+fn clients_are_told_when_the_next_fetch_may_come() {
+    let mut host = Host::new();
+    let retry_after = Some(90 * SECOND);
+    host.fail(Refused {
+        retry_after,
+        ..refused()
+    });
+    assert_eq!(
+        host.refusal(),
+        Unavailable::Keys {
+            retry_after: SECOND
+        },
+        "a token may ask"
+    );
+    assert!(host.ask());
+    host.fail(Refused {
+        retry_after,
+        ..refused()
+    });
+    assert_eq!(
+        host.refusal(),
+        Unavailable::Keys {
+            retry_after: 30 * SECOND
+        },
+        "after the cooldown"
+    );
+    host.pass(20 * SECOND);
+    assert_eq!(
+        host.refusal(),
+        Unavailable::Keys {
+            retry_after: 10 * SECOND
+        }
+    );
+}
+
+#[test]
+fn keys_from_disk_serve_by_their_age_on_the_tenants_clock() {
+    let limit = 10 * MINUTE + DAY;
+    for (age, serves) in [
+        (Duration::ZERO, true),
+        (DAY, true),
+        (limit, true),
+        (limit + SECOND, false),
+    ] {
+        let mut host = Host::new();
+        host.take_stored("a", host.now.wall - age);
+        assert_eq!(host.has("a"), serves, "{age:?}");
+        assert_eq!(
+            host.until_fetch(),
+            Duration::ZERO,
+            "it is fetched at once all the same"
+        );
+    }
+    let mut host = Host::new();
+    host.take_stored("a", host.now.wall - DAY);
+    host.pass(10 * MINUTE + SECOND);
+    assert!(!host.has("a"), "it ages on");
+    host.succeed(fetched("a"));
+    assert!(host.has("a"));
+}
+
+#[test]
+fn a_clock_behind_the_floor_lets_nobody_in_until_it_is_set() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.take_stored("a", right - Duration::from_secs(60));
+    host.now.wall = SystemTime::UNIX_EPOCH;
+    assert_eq!(
+        host.refusal(),
+        Unavailable::Clock {
+            retry_after: CLOCK_RETRY
+        }
+    );
+    host.now.wall = right - DAY - 2 * MINUTE;
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = right - DAY;
+    assert!(host.has("a"), "a day behind is believed");
+    host.now.wall = right;
+    assert!(host.has("a"), "set");
+}
+
+#[test]
+fn keys_from_disk_loaded_under_an_unset_clock_are_judged_when_it_is_set() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.now.wall = SystemTime::UNIX_EPOCH;
+    host.take_stored("a", right - 10 * DAY);
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = right;
+    assert!(
+        matches!(host.refusal(), Unavailable::Keys { .. }),
+        "ten days are too old"
+    );
+    host.now.wall = right - 9 * DAY - 12 * 60 * MINUTE;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn keys_from_disk_loaded_under_a_clock_years_ahead_serve_when_it_is_set_back() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.now.wall = right + 3000 * DAY;
+    host.take_stored("a", right);
+    assert!(!host.has("a"));
+    host.now.wall = right;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn the_floor_is_the_latest_word_of_the_tenant() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    let with_date = |date| Fetched {
+        date: Some(date),
+        ..fetched("a")
+    };
+    host.succeed(with_date(right + 3 * DAY));
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.succeed(with_date(right));
+    assert!(host.has("a"), "downwards, too");
+    let date = Some(right + 3 * DAY);
+    host.fail(Refused { date, ..refused() });
+    assert!(
+        matches!(host.refusal(), Unavailable::Clock { .. }),
+        "a refusal has a date as well"
+    );
+    host.fail(refused());
+    assert!(
+        matches!(host.refusal(), Unavailable::Clock { .. }),
+        "no date says nothing"
+    );
+}
+
+#[test]
+fn a_copy_on_disk_does_not_lower_the_floor() {
+    let mut host = Host::new();
+    let program = host.settings.program_date;
+    host.take_stored("a", program - 400 * DAY);
+    host.now.wall = program - 400 * DAY;
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    // Nor does a tenant.
+    let date = Some(program - 400 * DAY);
+    host.succeed(Fetched {
+        date,
+        ..fetched("a")
+    });
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = program;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn the_floor_rises_while_it_runs() {
+    let mut host = Host::new();
+    let date = Some(host.now.wall);
+    host.succeed(Fetched {
+        date,
+        max_age: Some(DAY),
+        ..fetched("a")
+    });
+    let right = host.now.wall;
+    host.pass(DAY + 2 * MINUTE);
+    assert!(host.has("a"));
+    host.now.wall = right;
+    assert!(matches!(host.refusal(), Unavailable::Clock { .. }));
+    host.now.wall = right + 3 * MINUTE;
+    assert!(host.has("a"));
+}
+
+#[test]
+fn keys_from_disk_age_by_the_clock_since_boot_if_the_other_is_set_back() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.take_stored("a", right - 20 * MINUTE);
+    host.pass(DAY - 5 * MINUTE);
+    assert!(!host.has("a"));
+    host.now.wall = right;
+    assert!(
+        host.has("a"),
+        "they may have been taken under a clock that was ahead"
+    );
+    host.pass(16 * MINUTE);
+    host.now.wall = right;
+    assert!(!host.has("a"));
+}
+
+#[test]
+fn stamps_never_come_from_this_hosts_clock() {
+    let mut host = Host::new();
+    let right = host.now.wall;
+    host.now.wall = right + 3000 * DAY;
+    let date = Some(right);
+    let stored = host
+        .succeed(Fetched {
+            date,
+            ..fetched("a")
+        })
+        .unwrap();
+    assert_eq!(stored.fetched, right);
+    let mut host = Host::new();
+    let stored = host.succeed(fetched("a")).unwrap();
+    assert_eq!(
+        stored.fetched, host.settings.program_date,
+        "without a date, the floor is what is known"
+    );
+}
+
+#[test]
+fn clock_jumps_neither_stop_the_refresher_nor_make_it_spin() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    let before = host.until_fetch();
+    for jump in [
+        SystemTime::UNIX_EPOCH,
+        host.now.wall - 3000 * DAY,
+        host.now.wall + 3000 * DAY,
+    ] {
+        host.now.wall = jump;
+        assert_eq!(host.until_fetch(), before);
+    }
+    assert!(
+        host.has("a"),
+        "fetched in this run, it ages by the clock that never jumps"
+    );
+    host.pass(before);
+    assert_eq!(host.until_fetch(), Duration::ZERO);
+}
+
+#[test]
+fn the_log_is_told_once_of_each_change() {
+    let mut host = Host::new();
+    host.succeed(fetched("a"));
+    host.fail(refused());
+    assert_eq!(host.state.told, Told::Fresh);
+    host.pass(11 * MINUTE);
+    host.fail(refused());
+    assert_eq!(host.state.told, Told::Stale);
+    host.pass(DAY);
+    host.fail(refused());
+    assert_eq!(host.state.told, Told::TooStale);
+    host.succeed(fetched("a"));
+    assert_eq!(host.state.told, Told::Fresh);
+}
