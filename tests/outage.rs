@@ -4,11 +4,13 @@
 mod support;
 
 use std::fs;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use support::client::{Client, bearer};
 use support::contract::{PROTECTED, PUBLIC};
@@ -391,6 +393,41 @@ fn a_flood_of_forged_tokens_neither_reaches_the_tenant_nor_harms_others() {
         "{fetches} fetches in {:?}",
         started.elapsed()
     );
+}
+
+/// A pipe that takes nothing more, and that nobody reads.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let now = Timespec::default();
+    // A pipe that can be written takes this much without waiting.
+    while poll(&mut [PollFd::new(&writer, PollFlags::OUT)], Some(&now)).unwrap() > 0 {
+        writer.write_all(&[b' '; 4096]).unwrap();
+    }
+    (reader, writer)
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_token() {
+    let tenant = Tenant::start();
+    let (_reader, stderr) = full_pipe();
+    let postern = Postern::builder(&tenant)
+        .env("RUST_LOG", "warn")
+        .stderr(stderr)
+        .start();
+    let known = Token::user(&tenant).sign();
+    let answer = postern.settled(|| postern.get_protected(&known));
+    assert_eq!(answer.status, 200);
+    tenant.answer(Behaviour::Status(500));
+    postern.signal("HUP");
+    tenant.wait_for_fetches(2);
+    // While it is told that the fetch failed, and after.
+    let authorization = bearer(&known);
+    let mut client = Client::connect(postern.addr());
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(1) {
+        let answer = client.request("GET", PROTECTED, &[("Authorization", &authorization)]);
+        assert_eq!(answer.status, 200);
+    }
 }
 
 #[test]

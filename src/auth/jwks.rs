@@ -35,15 +35,18 @@
 mod state;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use log::log;
 
 use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
 use super::fetch::{Answer, Fetcher};
 use super::key_set::KeySet;
-use state::{MIN_PAUSE, State};
+use state::{Line, MIN_PAUSE, State};
 
 pub(super) use state::MAX_FRESH;
 pub use state::{Settings, Unavailable};
@@ -65,6 +68,8 @@ pub struct Jwks {
 struct Shared {
     settings: Settings,
     state: Mutex<State>,
+    /// How many requests wait for a fetch.
+    waiting: AtomicUsize,
     /// Signalled when a fetch is wanted, and when one has ended.
     changed: Condvar,
 }
@@ -83,11 +88,13 @@ impl Jwks {
         let now = Moment::now();
         let mut state = State::new(now, &settings);
         if let Some((keys, stored)) = disk.as_mut().and_then(DiskCopy::load) {
-            state.take_stored(keys, stored, now, &settings);
+            state.take_stored(keys, stored, now);
         }
+        write(state.take_lines());
         let shared = Arc::new(Shared {
             settings,
             state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
             changed: Condvar::new(),
         });
         let refresher = Refresher {
@@ -112,7 +119,7 @@ impl Jwks {
     /// # Errors
     /// [`Unavailable`].
     pub fn current(&self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
-        self.shared.lock().current(now, &self.shared.settings)
+        self.shared.with_state(|state| state.current(now))
     }
 
     /// The keys after a look at whether the tenant has new ones: for a token that only lacks a key
@@ -122,42 +129,79 @@ impl Jwks {
     /// # Errors
     /// [`Unavailable`] when it cannot be told whether the tenant has that key.
     pub fn newer_than(&self, seen: Option<&Arc<KeySet>>) -> Result<Arc<KeySet>, Unavailable> {
-        let settings = &self.shared.settings;
         let asked_at = Moment::now();
-        let mut state = self.shared.lock();
-        let ended_before = state.fetches_ended;
-        let deadline = Instant::now() + if ended_before == 0 { FIRST_WAIT } else { WAIT };
-        if state.ask(asked_at, settings) {
-            self.shared.changed.notify_all();
-        }
-        if state.is_expecting() {
-            if state.waiting >= settings.max_waiting {
-                return Err(Unavailable::Keys {
-                    retry_after: MIN_PAUSE,
-                });
+        let (ended_before, is_expected) = self.shared.with_state(|state| {
+            if state.ask(asked_at) {
+                self.shared.changed.notify_all();
             }
-            state.waiting += 1;
-            while state.is_expecting() && state.fetches_ended == ended_before {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                state = self.shared.wait(state, left);
-            }
-            state.waiting -= 1;
+            (state.fetches_ended, state.is_expecting())
+        });
+        if is_expected {
+            let _waiting = self.begin_wait()?;
+            self.wait_for_end(ended_before);
         }
         let now = Moment::now();
-        let keys = state.current(now, settings)?;
-        let is_new = seen.is_none_or(|seen| !Arc::ptr_eq(seen, &keys));
-        if is_new || state.is_proven(ended_before, asked_at) {
-            Ok(keys)
-        } else {
-            Err(state.no_keys(now, settings))
+        self.shared.with_state(|state| {
+            let keys = state.current(now)?;
+            let is_new = seen.is_none_or(|seen| !Arc::ptr_eq(seen, &keys));
+            if is_new || state.is_proven(ended_before, asked_at) {
+                Ok(keys)
+            } else {
+                Err(state.no_keys(now))
+            }
+        })
+    }
+
+    /// Called before this thread waits for a fetch, with no lock held. What comes back is dropped
+    /// when it has waited.
+    fn begin_wait(&self) -> Result<Waiting<'_>, Unavailable> {
+        let count = &self.shared.waiting;
+        let one_more =
+            |waiting| (waiting < self.shared.settings.max_waiting).then_some(waiting + 1);
+        match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Waiting(count)),
+            Err(_) => Err(Unavailable::Keys {
+                retry_after: MIN_PAUSE,
+            }),
+        }
+    }
+
+    /// Waits until a fetch has ended since there were `ended_before`, none is expected any more, or
+    /// the time for it is over.
+    fn wait_for_end(&self, ended_before: u64) {
+        let deadline = Instant::now() + if ended_before == 0 { FIRST_WAIT } else { WAIT };
+        let mut state = self.shared.lock();
+        while state.is_expecting() && state.fetches_ended == ended_before {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.shared.wait(state, left);
         }
     }
 }
 
+/// A request that waits for a fetch.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    /// Changes the state, or looks at it. Whatever is to be logged of that is written when the lock
+    /// is released.
+    fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let lines = state.take_lines();
+        drop(state);
+        write(lines);
+        result
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under the lock panics half-way through a change; should it, what is there is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -208,25 +252,27 @@ impl Refresher {
             .as_ref()
             .err()
             .map(|refused| refused.error.to_string());
-        let mut state = self.shared.lock();
-        let to_keep = match answer {
-            Ok(fetched) => state.succeed(fetched, self.fetcher.url(), now, random),
-            Err(refused) => {
-                state.fail(
-                    refused,
-                    self.fetcher.url(),
-                    now,
-                    random,
-                    &self.shared.settings,
-                );
-                None
-            }
-        };
-        let standing = state.standing(failure.as_deref(), now, &self.shared.settings);
-        drop(state);
-        self.shared.changed.notify_all();
+        let url = self.fetcher.url();
+        let (to_keep, standing) = self.shared.with_state(|state| {
+            let to_keep = match answer {
+                Ok(fetched) => state.succeed(fetched, url, now, random),
+                Err(refused) => {
+                    state.fail(refused, url, now, random);
+                    None
+                }
+            };
+            // Before the log is written, which may take long.
+            self.shared.changed.notify_all();
+            (to_keep, state.standing(failure.as_deref(), now))
+        });
         (self.shared.settings.report)(&standing);
         to_keep
+    }
+}
+
+fn write(lines: Vec<Line>) {
+    for Line { level, text } in lines {
+        log!(level, "{text}");
     }
 }
 

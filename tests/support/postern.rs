@@ -162,8 +162,8 @@ impl Postern {
         found.is_some()
     }
 
-    /// Waits until it has fetched keys for the first time, as it logs under the lock that requests
-    /// take to read them; before, a token is answered with 503.
+    /// Waits until it has fetched keys for the first time, as it logs once requests can read them;
+    /// before, a token is answered with 503.
     pub fn wait_for_keys(&self) {
         self.wait_for_log(FETCHED);
     }

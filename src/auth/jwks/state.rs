@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use log::{error, info, warn};
+use log::Level;
 
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
@@ -55,6 +55,10 @@ pub enum Unavailable {
 /// What is known of the keys, and when they are fetched next.
 #[derive(Debug)]
 pub(super) struct State {
+    max_stale: Duration,
+    cooldown: Duration,
+    /// What is to be logged once the lock on this is released: standard error may be slow.
+    lines: Vec<Line>,
     held: Option<Held>,
     clock_floor: ClockFloor,
     /// When the next fetch is due by itself.
@@ -70,11 +74,35 @@ pub(super) struct State {
     last_success: Option<BootTime>,
     /// Failed fetches since the last good one.
     failures: u32,
-    /// Requests that wait for a fetch.
-    pub(super) waiting: usize,
     /// What the log was told last of how old the keys are.
     told: Told,
     clock_told: Option<BootTime>,
+}
+
+/// A line for the log.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// How much it matters.
+    pub(super) level: Level,
+    /// What it says.
+    pub(super) text: String,
+}
+
+impl Line {
+    fn error(text: String) -> Line {
+        let level = Level::Error;
+        Line { level, text }
+    }
+
+    fn warn(text: String) -> Line {
+        let level = Level::Warn;
+        Line { level, text }
+    }
+
+    fn info(text: String) -> Line {
+        let level = Level::Info;
+        Line { level, text }
+    }
 }
 
 /// A key set and how old it is.
@@ -123,10 +151,10 @@ impl Held {
         }
     }
 
-    fn staleness(&self, now: Moment, settings: &Settings) -> Told {
+    fn staleness(&self, now: Moment, max_stale: Duration) -> Told {
         match self.age(now) {
             age if age <= self.fresh_for => Told::Fresh,
-            age if age <= self.fresh_for + settings.max_stale => Told::Stale,
+            age if age <= self.fresh_for + max_stale => Told::Stale,
             _ => Told::TooStale,
         }
     }
@@ -135,6 +163,9 @@ impl Held {
 impl State {
     pub(super) fn new(now: Moment, settings: &Settings) -> State {
         State {
+            max_stale: settings.max_stale,
+            cooldown: settings.cooldown,
+            lines: Vec::new(),
             held: None,
             clock_floor: ClockFloor::new(settings.program_date, now.boot),
             due: now.boot,
@@ -144,19 +175,12 @@ impl State {
             fetches_ended: 0,
             last_success: None,
             failures: 0,
-            waiting: 0,
             told: Told::Fresh,
             clock_told: None,
         }
     }
 
-    pub(super) fn take_stored(
-        &mut self,
-        keys: KeySet,
-        stored: Stored,
-        now: Moment,
-        settings: &Settings,
-    ) {
+    pub(super) fn take_stored(&mut self, keys: KeySet, stored: Stored, now: Moment) {
         self.clock_floor.set_keys_date(stored.fetched, now.boot);
         let held = Held {
             keys: Arc::new(keys),
@@ -169,23 +193,26 @@ impl State {
             fresh_for: stored.fresh_for,
         };
         // It is held even when it is too old by this clock, which may be wrong and set later.
-        self.told = held.staleness(now, settings);
+        self.told = held.staleness(now, self.max_stale);
         let (keys, age) = (&held.keys, held.age(now).as_secs());
         match self.told {
-            Told::TooStale => {
-                warn!("the keys on disk are too old to serve: {keys}, fetched {age} s ago")
-            }
-            _ => info!("serving {keys} from disk, fetched {age} s ago"),
+            Told::TooStale => self.lines.push(Line::warn(format!(
+                "the keys on disk are too old to serve: {keys}, fetched {age} s ago"
+            ))),
+            _ => self.lines.push(Line::info(format!(
+                "serving {keys} from disk, fetched {age} s ago"
+            ))),
         }
         self.held = Some(held);
     }
 
+    /// What is to be logged of what has happened since this was last asked.
+    pub(super) fn take_lines(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.lines)
+    }
+
     /// The keys that count now, if the clock can be believed.
-    pub(super) fn current(
-        &mut self,
-        now: Moment,
-        settings: &Settings,
-    ) -> Result<Arc<KeySet>, Unavailable> {
+    pub(super) fn current(&mut self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
         if let Some(behind) = self.clock_floor.too_far_behind(now) {
             self.tell_clock(behind, now);
             return Err(Unavailable::Clock {
@@ -193,16 +220,16 @@ impl State {
             });
         }
         match &self.held {
-            Some(held) if held.staleness(now, settings) != Told::TooStale => {
+            Some(held) if held.staleness(now, self.max_stale) != Told::TooStale => {
                 Ok(Arc::clone(&held.keys))
             }
-            _ => Err(self.no_keys(now, settings)),
+            _ => Err(self.no_keys(now)),
         }
     }
 
-    pub(super) fn no_keys(&self, now: Moment, settings: &Settings) -> Unavailable {
+    pub(super) fn no_keys(&self, now: Moment) -> Unavailable {
         let until_due = self.due.since(now.boot);
-        let until_asked = self.cooldown_left(now, settings);
+        let until_asked = self.cooldown_left(now);
         let retry_after = if self.fetching {
             MIN_PAUSE
         } else {
@@ -213,14 +240,14 @@ impl State {
         }
     }
 
-    fn cooldown_left(&self, now: Moment, settings: &Settings) -> Duration {
-        let over = self.last_asked.map(|asked| asked + settings.cooldown);
+    fn cooldown_left(&self, now: Moment) -> Duration {
+        let over = self.last_asked.map(|asked| asked + self.cooldown);
         over.map_or(Duration::ZERO, |over| over.since(now.boot))
     }
 
     /// A token asks for a fetch. Whether it gets one of its own.
-    pub(super) fn ask(&mut self, now: Moment, settings: &Settings) -> bool {
-        if self.is_expecting() || !self.cooldown_left(now, settings).is_zero() {
+    pub(super) fn ask(&mut self, now: Moment) -> bool {
+        if self.is_expecting() || !self.cooldown_left(now).is_zero() {
             return false;
         }
         self.wanted = true;
@@ -283,26 +310,28 @@ impl State {
         self.due = now.boot + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
         self.last_success = Some(now.boot);
         if self.failures > 0 {
-            info!("recovered after {} failed fetches", self.failures);
+            let text = format!("recovered after {} failed fetches", self.failures);
+            self.lines.push(Line::info(text));
         }
         self.failures = 0;
         self.told = Told::Fresh;
         let since = Since::Fetched(now.boot);
         match (fetched.new, &mut self.held) {
             (None, Some(held)) => {
-                info!("keys unchanged: {}", held.keys);
+                self.lines
+                    .push(Line::info(format!("keys unchanged: {}", held.keys)));
                 (held.since, held.fresh_for) = (since, fresh_for);
             }
             (Some(new), Some(held)) if *new.text == *held.text => {
-                info!("keys unchanged: {}", held.keys);
+                self.lines
+                    .push(Line::info(format!("keys unchanged: {}", held.keys)));
                 (held.since, held.fresh_for, held.etag) = (since, fresh_for, new.etag);
             }
             (Some(new), held) => {
-                info!("fetched {} from {url}", new.keys);
-                new.keys
-                    .remarks()
-                    .iter()
-                    .for_each(|remark| warn!("{remark}"));
+                let text = format!("fetched {} from {url}", new.keys);
+                self.lines.push(Line::info(text));
+                let remarks = new.keys.remarks().iter().cloned();
+                self.lines.extend(remarks.map(Line::warn));
                 *held = Some(Held {
                     keys: Arc::new(new.keys),
                     text: new.text.into(),
@@ -322,14 +351,7 @@ impl State {
         })
     }
 
-    pub(super) fn fail(
-        &mut self,
-        refused: Refused,
-        url: &str,
-        now: Moment,
-        random: f64,
-        settings: &Settings,
-    ) {
+    pub(super) fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64) {
         self.end(refused.date, now);
         self.last_success = None;
         let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
@@ -341,20 +363,17 @@ impl State {
         self.failures = self.failures.saturating_add(1);
         self.due = now.boot + pause;
         let (why, pause) = (refused.error, pause.as_secs_f64());
-        warn!("cannot fetch the keys from {url}: {why}; next try in {pause:.0} s");
-        self.tell_staleness(now, settings);
+        self.lines.push(Line::warn(format!(
+            "cannot fetch the keys from {url}: {why}; next try in {pause:.0} s"
+        )));
+        self.tell_staleness(now);
     }
 
     /// How things stand after a fetch, in one line.
-    pub(super) fn standing(
-        &self,
-        failure: Option<&str>,
-        now: Moment,
-        settings: &Settings,
-    ) -> String {
+    pub(super) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
         let keys = match &self.held {
             None => "no keys".to_owned(),
-            Some(held) => match held.staleness(now, settings) {
+            Some(held) => match held.staleness(now, self.max_stale) {
                 Told::Fresh => held.keys.to_string(),
                 Told::Stale => format!("stale keys: {}", held.keys),
                 Told::TooStale => format!("keys too stale to serve: {}", held.keys),
@@ -367,18 +386,21 @@ impl State {
     }
 
     /// Tells the log, once each, that the keys in hand have become stale, and too stale.
-    fn tell_staleness(&mut self, now: Moment, settings: &Settings) {
+    fn tell_staleness(&mut self, now: Moment) {
         let Some(held) = &self.held else { return };
-        let staleness = held.staleness(now, settings);
+        let staleness = held.staleness(now, self.max_stale);
         if staleness != self.told {
             let stale_for = held.age(now).saturating_sub(held.fresh_for).as_secs();
             match staleness {
                 Told::Fresh => {}
-                Told::Stale => warn!("serving stale keys since {stale_for} s ago: {}", held.keys),
-                Told::TooStale => error!(
+                Told::Stale => self.lines.push(Line::warn(format!(
+                    "serving stale keys since {stale_for} s ago: {}",
+                    held.keys
+                ))),
+                Told::TooStale => self.lines.push(Line::error(format!(
                     "staleness limit reached: the keys have been stale for {stale_for} s, nobody is let in \
                      until a fetch succeeds"
-                ),
+                ))),
             }
             self.told = staleness;
         }
@@ -389,10 +411,10 @@ impl State {
         if self.clock_told.is_none_or(is_due) {
             self.clock_told = Some(now.boot);
             let days = behind.as_secs() / 86_400;
-            error!(
+            self.lines.push(Line::error(format!(
                 "the system clock is {days} days behind the tenant's: nobody is let in until it is set \
                  (is time synchronisation running?)"
-            );
+            )));
         }
     }
 }

@@ -23,6 +23,7 @@ impl Jwks {
             shared: Arc::new(Shared {
                 settings,
                 state: Mutex::new(state),
+                waiting: AtomicUsize::new(0),
                 changed: Condvar::new(),
             }),
         }

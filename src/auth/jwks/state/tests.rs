@@ -94,8 +94,7 @@ impl Host {
 
     fn fail(&mut self, refused: Refused) {
         self.state.begin();
-        self.state
-            .fail(refused, "https://tenant/", self.now, 0.5, &self.settings);
+        self.state.fail(refused, "https://tenant/", self.now, 0.5);
     }
 
     fn take_stored(&mut self, id: &str, fetched: SystemTime) {
@@ -106,17 +105,16 @@ impl Host {
             fresh_for: 10 * MINUTE,
         };
         let keys = KeySet::parse(&text).unwrap();
-        self.state
-            .take_stored(keys, stored, self.now, &self.settings);
+        self.state.take_stored(keys, stored, self.now);
     }
 
     fn has(&mut self, id: &str) -> bool {
-        let keys = self.state.current(self.now, &self.settings);
+        let keys = self.state.current(self.now);
         keys.is_ok_and(|keys| keys.get(id).is_some())
     }
 
     fn refusal(&mut self) -> Unavailable {
-        self.state.current(self.now, &self.settings).unwrap_err()
+        self.state.current(self.now).unwrap_err()
     }
 
     /// How long until the next fetch.
@@ -127,7 +125,7 @@ impl Host {
     }
 
     fn ask(&mut self) -> bool {
-        self.state.ask(self.now, &self.settings)
+        self.state.ask(self.now)
     }
 }
 
@@ -184,8 +182,7 @@ fn failures_back_off_from_a_second_to_five_minutes() {
     let mut longest = Vec::new();
     for _ in 0..20 {
         host.state.begin();
-        host.state
-            .fail(refused(), "url", host.now, 1.0, &host.settings);
+        host.state.fail(refused(), "url", host.now, 1.0);
         longest.push(host.until_fetch().as_secs());
         host.pass(host.until_fetch());
     }
@@ -193,8 +190,7 @@ fn failures_back_off_from_a_second_to_five_minutes() {
     assert_eq!(longest[19], 300);
     // The jitter reaches down to the shortest pause, never below.
     host.state.begin();
-    host.state
-        .fail(refused(), "url", host.now, 0.0, &host.settings);
+    host.state.fail(refused(), "url", host.now, 0.0);
     assert_eq!(host.until_fetch(), SECOND);
     host.succeed(fetched("a"));
     host.fail(refused());
@@ -261,9 +257,9 @@ fn a_new_set_replaces_the_old_one_as_a_whole() {
 fn the_same_text_keeps_the_same_set() {
     let mut host = Host::new();
     host.succeed(fetched("a"));
-    let first = host.state.current(host.now, &host.settings).unwrap();
+    let first = host.state.current(host.now).unwrap();
     host.succeed(fetched("a"));
-    let second = host.state.current(host.now, &host.settings).unwrap();
+    let second = host.state.current(host.now).unwrap();
     assert!(Arc::ptr_eq(&first, &second));
 }
 
