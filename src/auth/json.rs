@@ -10,6 +10,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::strings::Strings;
+
 /// One member of an object, of whatever type it has.
 #[derive(Debug, Default, PartialEq)]
 pub enum Member<'a> {
@@ -21,7 +23,7 @@ pub enum Member<'a> {
     /// A number. Integers above 2^53 lose digits that no use of them here needs.
     Number(f64),
     /// An array of nothing but strings.
-    Strings(Vec<Cow<'a, str>>),
+    Strings(Strings),
     /// Anything else, `null` among it.
     Other,
 }
@@ -98,14 +100,15 @@ impl<'de> Visitor<'de> for MemberVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let mut strings = Vec::new();
+        let mut strings = Strings::default();
         let mut all_strings = true;
         while let Some(Element(element)) = elements.next_element()? {
             match element {
-                Some(text) if all_strings => strings.push(text),
+                Some(text) if all_strings => strings.push(&text),
                 _ => all_strings = false,
             }
         }
+        strings.shrink_to_fit();
         Ok(if all_strings {
             Member::Strings(strings)
         } else {
@@ -193,8 +196,7 @@ mod tests {
 
     #[test]
     fn every_type() {
-        let strings =
-            |texts: &[&'static str]| Member::Strings(texts.iter().map(|t| (*t).into()).collect());
+        let strings = |texts: &[&str]| Member::Strings(texts.iter().copied().collect());
         let cases = [
             (r"{}", Member::Absent),
             (r#"{"b": 1}"#, Member::Absent),

@@ -222,10 +222,10 @@ fn check_operations(key_ops: &Member<'_>, has_use: bool) -> Result<(), &'static 
     if !operations.iter().all(|operation| seen.insert(operation)) {
         return Err("its key_ops names an operation twice");
     }
-    if !operations.iter().any(|operation| operation == "verify") {
+    if !operations.contains("verify") {
         return Err("its key_ops lacks verify");
     }
-    let is_for_signatures = |operation: &Cow<'_, str>| matches!(&**operation, "sign" | "verify");
+    let is_for_signatures = |operation| matches!(operation, "sign" | "verify");
     if has_use && !operations.iter().all(is_for_signatures) {
         return Err("its use and its key_ops disagree");
     }

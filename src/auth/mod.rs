@@ -9,6 +9,7 @@ mod json;
 pub mod jwks;
 pub mod key_set;
 mod ring_provider;
+pub mod strings;
 pub mod verifier;
 
 use std::sync::Arc;

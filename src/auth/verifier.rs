@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::json::{self, Member};
 use super::key_set::Key;
+use super::strings::Strings;
 
 /// The longest claim value that an error repeats, in characters.
 const MAX_QUOTED: usize = 200;
@@ -26,7 +27,7 @@ pub struct Claims {
     /// `sub`: whom the token was issued for. Shared, so that a request's log line need not copy it.
     pub subject: Option<Arc<str>>,
     /// `permissions`; empty when the claim is anything but an array of strings.
-    pub permissions: Vec<String>,
+    pub permissions: Strings,
     /// `exp`, in seconds since 1970.
     pub expires_at: f64,
     /// `nbf`, in seconds since 1970.
@@ -36,7 +37,7 @@ pub struct Claims {
 impl Claims {
     /// Whether the token grants exactly this permission.
     pub fn has_permission(&self, permission: &str) -> bool {
-        self.permissions.iter().any(|granted| granted == permission)
+        self.permissions.contains(permission)
     }
 }
 
@@ -287,7 +288,7 @@ impl Verifier {
         }
         let is_for_us = match &payload.aud {
             Member::String(audience) => *audience == self.audience,
-            Member::Strings(audiences) => audiences.contains(&self.audience.as_str().into()),
+            Member::Strings(audiences) => audiences.contains(&self.audience),
             _ => false,
         };
         if !is_for_us {
@@ -308,8 +309,8 @@ impl Verifier {
             },
             subject: payload.sub.as_str().map(Arc::from),
             permissions: match payload.permissions {
-                Member::Strings(permissions) => permissions.into_iter().map(Into::into).collect(),
-                _ => Vec::new(),
+                Member::Strings(permissions) => permissions,
+                _ => Strings::default(),
             },
         })
     }
@@ -397,7 +398,14 @@ fn quoted(member: &Member<'_>) -> String {
         Member::Absent => "missing".to_owned(),
         Member::String(text) => cut(text),
         Member::Number(number) => cut(&number.to_string()),
-        Member::Strings(texts) => cut(&texts.join(", ")),
+        Member::Strings(texts) => {
+            let mut joined = String::new();
+            for (at, text) in texts.iter().enumerate() {
+                let separator = if at == 0 { "" } else { ", " };
+                joined.extend([separator, text]);
+            }
+            cut(&joined)
+        }
         Member::Other => "not a string".to_owned(),
     }
 }

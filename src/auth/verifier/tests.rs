@@ -212,13 +212,11 @@ fn only_an_array_of_strings_grants_permissions() {
     ];
     for (value, count) in cases {
         let claims = with_payload(&with(good_payload(), "permissions", value.clone())).unwrap();
-        assert_eq!(claims.permissions.len(), count, "{value:?}");
+        assert_eq!(claims.permissions.iter().count(), count, "{value:?}");
     }
     let scope = with(good_payload(), "scope", Some(json!("read:admin-messages")));
-    assert_eq!(
-        with_payload(&scope).unwrap().permissions,
-        Vec::<String>::new()
-    );
+    let claims = with_payload(&scope).unwrap();
+    assert_eq!(claims.permissions.iter().count(), 0);
 }
 
 #[test]
