@@ -16,7 +16,7 @@ use support::client::{Client, bearer};
 use support::contract::{PROTECTED, PUBLIC};
 use support::postern::{Builder, Postern};
 use support::tenant::{Behaviour, Tenant, http_date};
-use support::token::{Token, now};
+use support::token::{AUDIENCE, Token, now};
 use support::verdict::assert_unavailable;
 use support::{TempDir, wait_until};
 
@@ -349,6 +349,72 @@ fn requests_parked_on_a_stalled_tenant_hold_up_nobody_else() {
     });
     // One fetch for all of them, besides the first, however long they and the tenant took.
     assert!(tenant.fetches() <= 3, "{}", tenant.fetches());
+}
+
+/// A request with a forged token that claims so many permissions, in a head as long as it may be.
+fn with_permissions(tenant: &Tenant, count: usize) -> Vec<u8> {
+    let issuer = tenant.issuer();
+    let permissions = vec![r#""a""#; count].join(",");
+    let payload = format!(
+        r#"{{"iss":"{issuer}","aud":"{AUDIENCE}","exp":{},"permissions":[{permissions}]}}"#,
+        now() + DAY
+    );
+    let token = Token::user(tenant)
+        .raw_header(r#"{"alg":"RS256","kid":"unknown"}"#)
+        .raw_payload(payload);
+    let authorization = bearer(&token.sign_by(|_| vec![0x55; 3]));
+    let head =
+        format!("GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nX: ");
+    format!("{head:x<16380}\r\n\r\n").into_bytes()
+}
+
+/// The most memory that a server takes beyond what it takes idle, in bytes, while 64 of these
+/// requests wait for a fetch beside 192 long heads.
+#[cfg(target_os = "linux")]
+fn memory_while_waiting(request: impl Fn(&Tenant) -> Vec<u8>) -> u64 {
+    use support::usage::usage;
+    let tenant = Tenant::start();
+    let postern = Postern::start(&tenant);
+    let request = request(&tenant);
+    assert_eq!(request.len(), 16_384);
+    let idle = usage(postern.pid()).memory;
+    let connect = |_| Client::connect(postern.addr());
+    let mut others: Vec<_> = (0..192).map(connect).collect();
+    let incomplete = &request[..16_000];
+    others.iter_mut().for_each(|other| other.send(incomplete));
+    tenant.answer(Behaviour::Stall);
+    let mut waiting: Vec<_> = (0..64).map(connect).collect();
+    waiting.iter_mut().for_each(|client| client.send(&request));
+    let mut most = 0;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let answers = scope.spawn(|| {
+            let _ending = Ending(&is_over);
+            for client in &mut waiting {
+                assert_unavailable(&client.response(), "signing_key_unavailable");
+            }
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            most = most.max(usage(postern.pid()).memory);
+            thread::sleep(Duration::from_millis(5));
+        }
+        answers.join().unwrap();
+    });
+    assert_eq!(tenant.fetches(), 2, "they have waited for a fetch");
+    most - idle
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_token_claims_takes_no_memory_while_it_waits() {
+    let [few, many] =
+        [1, 3000].map(|count| memory_while_waiting(|tenant| with_permissions(tenant, count)));
+    println!(
+        "{} KiB, with 3000 permissions {} KiB",
+        few / 1024,
+        many / 1024
+    );
+    assert!(many < few + 2 * 1024 * 1024, "{many} bytes, not {few}");
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub mod verifier;
 
 use std::sync::Arc;
 
+use cache::Place;
+use key_set::Key;
 use verifier::UnverifiedToken;
 
 pub use bearer::BearerError;
@@ -66,9 +68,8 @@ impl Authenticator {
         self.check(token, Moment::now())
     }
 
-    /// Without a clock and keys nobody is let in, so they come before the cache. What it says
-    /// counts only while the key that signed the token does; where it says nothing, the token is
-    /// checked as if there were none.
+    /// Without a clock and keys nobody is let in, so they come before the cache. A hit counts only
+    /// while its signing key is in the current set. A miss means full verification.
     fn check(&self, token: &[u8], now: Moment) -> Result<Arc<Claims>, AuthError> {
         let keys = self.jwks.current(now);
         let place = self.cache.as_ref().map(|cache| cache.place(token));
@@ -78,37 +79,40 @@ impl Authenticator {
             let times = self.verifier.check_times(&claims, now.wall);
             return times.map(|()| claims).map_err(AuthError::Token);
         }
-        let token = match (self.verifier.read(token, now.wall), &keys) {
-            (Ok(token), _) => token,
+        // A token that is refused anyway neither causes a fetch nor waits for one.
+        let seen = match (self.verifier.read(token, now.wall), keys) {
+            (Ok(read), Ok(keys)) => match keys.get(read.key_id()) {
+                Some(key) => return verify(read, key, place),
+                None => Some(keys),
+            },
             (Err(error), Ok(_)) => return Err(AuthError::Token(error)),
-            // A token that is refused anyway makes nobody fetch, nor waits.
-            (Err(_), Err(unavailable)) => return Err(AuthError::Unavailable(*unavailable)),
+            (Ok(_), Err(Unavailable::Keys { .. })) => None,
+            (_, Err(unavailable)) => return Err(AuthError::Unavailable(unavailable)),
         };
-        let keys = self.keys_for(&token, keys)?;
-        let Some(key) = keys.get(token.key_id()) else {
-            return Err(AuthError::Token(token.unknown_key()));
-        };
-        let claims = Arc::new(token.verify(key).map_err(AuthError::Token)?);
-        if let Some(place) = place {
-            place.fill(key, &claims);
+        // Many requests may wait here, and the claims that were read can take many times the bytes
+        // of their token. So they have been dropped, and the token is read again.
+        let newer = self.jwks.newer_than(seen.as_ref());
+        let keys = newer.map_err(AuthError::Unavailable)?;
+        let read = self.verifier.read(token, now.wall);
+        let read = read.map_err(AuthError::Token)?;
+        match keys.get(read.key_id()) {
+            Some(key) => verify(read, key, place),
+            None => Err(AuthError::Token(read.unknown_key())),
         }
-        Ok(claims)
     }
+}
 
-    /// The keys to verify `token` with: those there are, or newer ones when they lack its key.
-    fn keys_for(
-        &self,
-        token: &UnverifiedToken<'_>,
-        keys: Result<Arc<KeySet>, Unavailable>,
-    ) -> Result<Arc<KeySet>, AuthError> {
-        let keys = match keys {
-            Ok(keys) if keys.get(token.key_id()).is_some() => Ok(keys),
-            Ok(keys) => self.jwks.newer_than(Some(&keys)),
-            Err(Unavailable::Keys { .. }) => self.jwks.newer_than(None),
-            Err(clock) => Err(clock),
-        };
-        keys.map_err(AuthError::Unavailable)
+/// The last step: the signature. A token that passes is remembered in `place`.
+fn verify(
+    token: UnverifiedToken<'_>,
+    key: &Key,
+    place: Option<Place<'_>>,
+) -> Result<Arc<Claims>, AuthError> {
+    let claims = Arc::new(token.verify(key).map_err(AuthError::Token)?);
+    if let Some(place) = place {
+        place.fill(key, &claims);
     }
+    Ok(claims)
 }
 
 #[cfg(test)]
