@@ -6,6 +6,7 @@ mod support;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::client::{Response, bearer};
@@ -16,7 +17,7 @@ use support::key::Key;
 use support::postern::Postern;
 use support::tenant::{Behaviour, Certificate, Tenant};
 use support::token::Token;
-use support::{PATIENCE, wait_until};
+use support::{PATIENCE, TempDir, wait_until};
 
 /// `GET` of the protected message with this token.
 fn get_protected(postern: &Postern, token: &str) -> Response {
@@ -414,7 +415,7 @@ fn a_failed_fetch_keeps_the_keys_there_are() {
     let (token, unknown) = (Token::user(&tenant).sign(), with_unknown_kid(&tenant));
     for failure in [
         Behaviour::Status(500),
-        Behaviour::Body(br#"{"keys":[]}"#.to_vec()),
+        Behaviour::Body(br#"{"kez":[]}"#.to_vec()),
     ] {
         let good = Instant::now();
         tenant.answer(failure.clone());
@@ -439,6 +440,110 @@ fn a_failed_fetch_keeps_the_keys_there_are() {
         get_protected(&postern, &unknown).status == 503
     });
     assert_accepted(&postern, &token);
+}
+
+/// Key sets with nothing usable in them.
+fn unusable_sets(tenant: &Tenant) -> [Vec<Value>; 3] {
+    let mut for_encryption = tenant.key().jwk();
+    for_encryption["use"] = json!("enc");
+    let curve = json!({"kty": "EC", "kid": "a", "crv": "P-256", "x": "", "y": ""});
+    [vec![], vec![curve], vec![for_encryption]]
+}
+
+#[test]
+fn a_set_without_a_usable_key_revokes_all_there_were() {
+    for at in 0..3 {
+        let mut tenant = Tenant::start();
+        tenant.set_headers(vec![("Cache-Control", "max-age=86400")]);
+        let state = TempDir::new();
+        let start = |tenant: &Tenant| Postern::builder(tenant).state(state.path()).start();
+        let postern = start(&tenant);
+        postern.wait_for_keys();
+        let remembered = Token::user(&tenant).sign();
+        assert_accepted(&postern, &remembered);
+        let minted = Token::user(&tenant).admin().sign();
+        let unusable = unusable_sets(&tenant)[at].clone();
+        let skipped = unusable.len();
+        tenant.set_keys(unusable);
+        postern.signal("HUP");
+        let error = postern.wait_for_log("has no usable key");
+        assert!(error.contains("ERROR"), "{error}");
+        assert!(error.contains("nobody is let in"), "{error}");
+        let (_, pause) = error.split_once("next try in ").expect("it says when");
+        let pause: u64 = pause.trim_end_matches(" s").parse().expect("in seconds");
+        assert!((1..=60).contains(&pause), "{error}");
+        for token in [&remembered, &minted] {
+            assert_unavailable(&get_protected(&postern, token));
+        }
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+        let remarks = lines_with(&postern.logs(), &["WARN", "is skipped"]);
+        assert_eq!(remarks.len(), skipped, "{remarks:#?}");
+
+        // Nor are they taken from disk again.
+        let copy = state.path().join("jwks.json");
+        let is_kept = || !fs::read_to_string(&copy).unwrap().contains("\\\"sig\\\"");
+        wait_until("the set is kept", is_kept);
+        drop(postern);
+        tenant.stop();
+        let postern = start(&tenant);
+        postern.wait_for_log("the key set on disk");
+        postern.wait_for_log("cannot fetch the keys");
+        for token in [&remembered, &minted] {
+            assert_unavailable(&get_protected(&postern, token));
+        }
+
+        // A usable key is taken as soon as there is one.
+        tenant.resume();
+        tenant.set_keys(vec![tenant.key().jwk()]);
+        postern.signal("HUP");
+        postern.wait_for_keys();
+        wait_until("it is served", || {
+            get_protected(&postern, &remembered).status == 200
+        });
+    }
+}
+
+#[test]
+fn who_asks_for_a_fetch_asks_past_caches() {
+    let tenant = Tenant::start();
+    let postern = Postern::start(&tenant);
+    let has_no_cache = || {
+        let request = tenant.last_request().to_lowercase();
+        request.contains("\r\ncache-control: no-cache\r\n")
+    };
+    assert!(!has_no_cache(), "{}", tenant.last_request());
+    assert_refused(&postern, &with_unknown_kid(&tenant), UNKNOWN_KEY);
+    tenant.wait_for_fetches(2);
+    assert!(has_no_cache(), "{}", tenant.last_request());
+    postern.wait_for_log("keys unchanged");
+    postern.signal("HUP");
+    tenant.wait_for_fetches(3);
+    assert!(has_no_cache(), "{}", tenant.last_request());
+}
+
+#[test]
+fn what_keys_have_spent_in_a_cache_is_not_fresh_time() {
+    let tenant = Tenant::start();
+    for (headers, fresh_for) in [
+        (vec![("Cache-Control", "max-age=3600")], 3600),
+        (
+            vec![("Cache-Control", "max-age=3600"), ("Age", "1200")],
+            2400,
+        ),
+        (vec![("Cache-Control", "max-age=3600"), ("Age", "-1")], 3600),
+        (
+            vec![("Cache-Control", "max-age=3600"), ("Age", "86400")],
+            300,
+        ),
+        (vec![("Age", "60")], 540),
+    ] {
+        tenant.set_headers(headers.clone());
+        let state = TempDir::new();
+        Postern::fill_state(&tenant, state.path());
+        let copy = fs::read(state.path().join("jwks.json")).unwrap();
+        let copy: Value = serde_json::from_slice(&copy).unwrap();
+        assert_eq!(copy["fresh_for"], fresh_for, "{headers:?}");
+    }
 }
 
 #[test]
@@ -520,7 +625,6 @@ fn assert_no_keys(tenant: &Tenant, text: &str) {
 fn answers_that_are_no_key_set_are_failures() {
     let tenant = Tenant::start();
     let elsewhere = Tenant::start();
-    let unusable = json!({"keys": [{"kty": "EC", "kid": "a"}]}).to_string();
     let body = |text: &str| Behaviour::Body(text.as_bytes().to_vec());
     let raw = |text: &str| Behaviour::Raw(text.as_bytes().to_vec());
     let redirect = format!("{}.well-known/jwks.json", elsewhere.issuer());
@@ -538,9 +642,7 @@ fn answers_that_are_no_key_set_are_failures() {
             body(r#"{"keys":{}}"#),
             "not a JSON object of the right form",
         ),
-        (body(r#"{"keys":[]}"#), "the key set is empty"),
         (body(r#"{"keys":[]"#), "not a JSON object of the right form"),
-        (body(&unusable), "no usable key: key a is skipped"),
         (Behaviour::Body(set_of(&tenant, 101)), "more than 100 keys"),
         (
             Behaviour::Body(set_of_bytes(&tenant, 512 * 1024 + 1)),

@@ -68,6 +68,13 @@ fn the_manager_is_told_how_the_service_does() {
     tenant.answer(Behaviour::Keys);
     let fetched = manager.wait_for("STATUS=2 keys (");
     assert!(fetched.contains(tenant.key().kid()), "{fetched}");
+    let keys = vec![tenant.key().jwk()];
+    tenant.set_keys(vec![]);
+    postern.signal("HUP");
+    manager.wait_for("STATUS=nobody is let in: no usable key");
+    tenant.set_keys(keys);
+    postern.signal("HUP");
+    manager.wait_for("STATUS=1 key (");
     tenant.stop();
     postern.signal("HUP");
     manager.wait_for("the latest fetch failed: connecting failed");

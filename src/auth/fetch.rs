@@ -25,6 +25,15 @@ pub struct Fetcher {
     proxy: Option<Proxy>,
 }
 
+/// What a fetch asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What the tenant named the set that is held: it need not be sent again (RFC 9110 §13.1.2).
+    pub etag: Option<String>,
+    /// Whether the tenant itself must be asked, whatever a cache on the way has (RFC 9111 §5.2.1.4).
+    pub no_cache: bool,
+}
+
 /// What a fetch brings.
 pub type Answer = Result<Fetched, Refused>;
 
@@ -35,8 +44,10 @@ pub struct Fetched {
     pub new: Option<NewKeys>,
     /// The tenant's clock.
     pub date: Option<SystemTime>,
-    /// How long the keys stay fresh (RFC 9111 §5.2.2.1).
+    /// How long the keys stay fresh, from when the tenant sent them (RFC 9111 §5.2.2.1).
     pub max_age: Option<Duration>,
+    /// How long ago that was, if a cache has kept them since (RFC 9111 §5.1).
+    pub age: Duration,
 }
 
 /// A key set as it came.
@@ -92,7 +103,7 @@ pub enum FetchError {
     Http(String),
     /// More bytes than a key set has.
     TooLarge,
-    /// An answer that holds no usable keys.
+    /// An answer that is not a key set.
     KeySet(KeySetError),
     /// The fetch broke down inside: a thread that could not be started, as a rule.
     Panicked,
@@ -118,25 +129,28 @@ impl Fetcher {
         &self.url
     }
 
-    /// Fetches and reads the key set, unless the tenant says that it still is the one it gave
-    /// `etag` with (RFC 9110 §13.1.2). Takes 5 s at most.
+    /// Fetches and reads the key set, unless the tenant says that it still is the one named by the
+    /// `ETag`. Takes 5 s at most.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn fetch(&self, etag: Option<&str>) -> Answer {
+    pub fn fetch(&self, question: &Question) -> Answer {
         // ureq starts a thread to bound name resolution, and panics when there is none to be had.
-        let fetched = catch_unwind(AssertUnwindSafe(|| self.fetch_now(etag)));
+        let fetched = catch_unwind(AssertUnwindSafe(|| self.fetch_now(question)));
         fetched.unwrap_or_else(|_| Err(FetchError::Panicked.into()))
     }
 
-    fn fetch_now(&self, etag: Option<&str>) -> Answer {
+    fn fetch_now(&self, question: &Question) -> Answer {
         let mut request = self.agent().get(&self.url);
-        if let Some(etag) = etag {
+        if let Some(etag) = &question.etag {
             request = request.header("If-None-Match", etag);
+        }
+        if question.no_cache {
+            request = request.header("Cache-Control", "no-cache");
         }
         let mut answer = request.call().map_err(|error| self.layer(error))?;
         let date = date(&answer);
-        let new = match read(&mut answer, etag.is_some()) {
+        let new = match read(&mut answer, question.etag.is_some()) {
             Ok(new) => new,
             Err(error) => {
                 return Err(Refused {
@@ -150,6 +164,7 @@ impl Fetcher {
             new,
             date,
             max_age: max_age(&answer),
+            age: age(&answer),
         })
     }
 
@@ -228,7 +243,18 @@ fn max_age(answer: &Response<Body>) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age")
             .then(|| value.trim_matches('"'))
     })?;
-    seconds.parse().ok().map(Duration::from_secs)
+    delta_seconds(seconds)
+}
+
+fn age(answer: &Response<Body>) -> Duration {
+    let age = header(answer, "age").and_then(delta_seconds);
+    age.unwrap_or_default()
+}
+
+/// RFC 9111 §1.2.2: a number too large to hold counts as the largest.
+fn delta_seconds(text: &str) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
 }
 
 /// In seconds, or until a time on the tenant's clock.

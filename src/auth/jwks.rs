@@ -16,7 +16,9 @@
 //!                      +--------------------------------+--------------------------->-+
 //! ```
 //!
-//! A failure changes nothing about the keys in hand. They serve
+//! A well-formed key set is the tenant's word, even if nothing in it is usable: it replaces the keys
+//! in hand, on disk as well. Then requests get 503, and the next fetch is within a minute. Anything
+//! else is a failure, which changes nothing about the keys in hand. They serve
 //!
 //! - while *fresh*: within the `max-age` the tenant gave them (5 min to 24 h, else 10 min);
 //! - then while *stale*: for `JWKS_MAX_STALE_SECONDS` more;
@@ -44,9 +46,9 @@ use log::log;
 
 use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
-use super::fetch::{Answer, Fetcher};
+use super::fetch::{Answer, Fetcher, Question};
 use super::key_set::KeySet;
-use state::{Line, MIN_PAUSE, State};
+use state::{Cause, Line, MIN_PAUSE, State};
 
 pub(super) use state::MAX_FRESH;
 pub use state::{Settings, Unavailable};
@@ -110,7 +112,7 @@ impl Jwks {
 
     /// Has the keys fetched now, whatever was fetched when.
     pub fn refresh(&self) {
-        self.shared.lock().wanted = true;
+        self.shared.lock().want(Cause::Operator);
         self.shared.changed.notify_all();
     }
 
@@ -223,8 +225,8 @@ struct Refresher {
 impl Refresher {
     fn run(mut self) {
         loop {
-            let etag = self.wait_until_wanted();
-            let answer = self.fetcher.fetch(etag.as_deref());
+            let question = self.wait_until_wanted();
+            let answer = self.fetcher.fetch(&question);
             let to_keep = self.take(answer);
             // Behind the lock and the waiting requests: a slow disk holds up nobody.
             if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {
@@ -233,7 +235,7 @@ impl Refresher {
         }
     }
 
-    fn wait_until_wanted(&self) -> Option<String> {
+    fn wait_until_wanted(&self) -> Question {
         let mut state = self.shared.lock();
         loop {
             match state.time_to_fetch(BootTime::now()) {

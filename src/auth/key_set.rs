@@ -76,8 +76,6 @@ pub enum KeySetError {
     NotAKeySet(String),
     /// More than [`MAX_KEYS`].
     TooManyKeys,
-    /// Not one key that may verify a token; the reason of each.
-    NoUsableKey(Vec<String>),
 }
 
 impl fmt::Display for KeySetError {
@@ -85,22 +83,16 @@ impl fmt::Display for KeySetError {
         match self {
             KeySetError::NotAKeySet(not) => write!(f, "the answer is not {not}"),
             KeySetError::TooManyKeys => write!(f, "the key set has more than {MAX_KEYS} keys"),
-            KeySetError::NoUsableKey(reasons) if reasons.is_empty() => {
-                f.write_str("the key set is empty")
-            }
-            KeySetError::NoUsableKey(reasons) => {
-                write!(f, "the key set has no usable key: {}", reasons.join("; "))
-            }
         }
     }
 }
 
 impl KeySet {
     /// Reads a JWK Set. Keys that cannot verify an RS256 token are left out, each with a
-    /// [remark](KeySet::remarks).
+    /// [remark](KeySet::remarks). It is a set even when none is left.
     ///
     /// # Errors
-    /// [`KeySetError`], when nothing usable is left or the text is no key set of a sane size.
+    /// [`KeySetError`], when the text is not a key set of a sane size.
     pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
         let set: JwkSet<'_> = json::object(text).map_err(KeySetError::NotAKeySet)?;
         if set.keys.0.len() > MAX_KEYS {
@@ -119,10 +111,12 @@ impl KeySet {
                 Err(reason) => remarks.push(format!("{} is skipped: {reason}", jwk.name())),
             }
         }
-        if keys.is_empty() {
-            return Err(KeySetError::NoUsableKey(remarks));
-        }
         Ok(KeySet { keys, remarks })
+    }
+
+    /// Whether no key in it may verify a token.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// The key with that `kid`.
@@ -144,6 +138,9 @@ impl KeySet {
 /// How many keys, and which: for the log.
 impl fmt::Display for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("no usable key");
+        }
         let plural = if self.keys.len() == 1 { "" } else { "s" };
         write!(f, "{} key{plural} (", self.keys.len())?;
         for (at, key) in self.keys.iter().enumerate() {

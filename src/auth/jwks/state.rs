@@ -7,13 +7,15 @@ use log::Level;
 
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
-use crate::auth::fetch::{Fetched, Refused};
+use crate::auth::fetch::{Fetched, Question, Refused};
 use crate::auth::key_set::KeySet;
 
 /// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
 pub(in crate::auth) const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_FRESH: Duration = Duration::from_secs(10 * 60);
+/// The pause after a fetch that brought a set without a usable key.
+const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
 /// The bounds of the pause after a failed fetch.
 pub(super) const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -63,10 +65,10 @@ pub(super) struct State {
     clock_floor: ClockFloor,
     /// When the next fetch is due by itself.
     due: BootTime,
-    /// Whether a fetch is under way.
-    fetching: bool,
-    /// Whether one is wanted before it is due.
-    pub(super) wanted: bool,
+    /// What caused the fetch that is under way, if there is one.
+    fetching: Option<Cause>,
+    /// What wants one before it is due.
+    wanted: Option<Cause>,
     /// When a token last got a fetch by asking.
     last_asked: Option<BootTime>,
     pub(super) fetches_ended: u64,
@@ -77,6 +79,17 @@ pub(super) struct State {
     /// What the log was told last of how old the keys are.
     told: Told,
     clock_told: Option<BootTime>,
+}
+
+/// What causes a fetch; of several, the last one here counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// The time for it has come.
+    Schedule,
+    /// A token whose key the set in hand lacks.
+    Token,
+    /// Somebody at this host.
+    Operator,
 }
 
 /// A line for the log.
@@ -169,8 +182,8 @@ impl State {
             held: None,
             clock_floor: ClockFloor::new(settings.program_date, now.boot),
             due: now.boot,
-            fetching: false,
-            wanted: true,
+            fetching: None,
+            wanted: Some(Cause::Schedule),
             last_asked: None,
             fetches_ended: 0,
             last_success: None,
@@ -196,6 +209,10 @@ impl State {
         self.told = held.staleness(now, self.max_stale);
         let (keys, age) = (&held.keys, held.age(now).as_secs());
         match self.told {
+            _ if keys.is_empty() => self.lines.push(Line::error(format!(
+                "the key set on disk, fetched {age} s ago, has no usable key: nobody is let in until a \
+                 fetch brings one"
+            ))),
             Told::TooStale => self.lines.push(Line::warn(format!(
                 "the keys on disk are too old to serve: {keys}, fetched {age} s ago"
             ))),
@@ -220,7 +237,10 @@ impl State {
             });
         }
         match &self.held {
-            Some(held) if held.staleness(now, self.max_stale) != Told::TooStale => {
+            Some(held)
+                if !held.keys.is_empty()
+                    && held.staleness(now, self.max_stale) != Told::TooStale =>
+            {
                 Ok(Arc::clone(&held.keys))
             }
             _ => Err(self.no_keys(now)),
@@ -230,7 +250,7 @@ impl State {
     pub(super) fn no_keys(&self, now: Moment) -> Unavailable {
         let until_due = self.due.since(now.boot);
         let until_asked = self.cooldown_left(now);
-        let retry_after = if self.fetching {
+        let retry_after = if self.fetching.is_some() {
             MIN_PAUSE
         } else {
             until_due.min(until_asked)
@@ -245,19 +265,24 @@ impl State {
         over.map_or(Duration::ZERO, |over| over.since(now.boot))
     }
 
+    /// Has the keys fetched before it is time.
+    pub(super) fn want(&mut self, cause: Cause) {
+        self.wanted = self.wanted.max(Some(cause));
+    }
+
     /// A token asks for a fetch. Whether it gets one of its own.
     pub(super) fn ask(&mut self, now: Moment) -> bool {
         if self.is_expecting() || !self.cooldown_left(now).is_zero() {
             return false;
         }
-        self.wanted = true;
+        self.want(Cause::Token);
         self.last_asked = Some(now.boot);
         true
     }
 
     /// Whether the outcome of a fetch is near.
     pub(super) fn is_expecting(&self) -> bool {
-        self.fetching || self.wanted
+        self.fetching.is_some() || self.wanted.is_some()
     }
 
     /// Whether the tenant itself has just shown the set that is held: in a fetch that ended since
@@ -274,19 +299,23 @@ impl State {
     /// How long until the next fetch; `None` when it is time.
     pub(super) fn time_to_fetch(&self, now: BootTime) -> Option<Duration> {
         let left = self.due.since(now);
-        (!self.wanted && !left.is_zero()).then_some(left)
+        (self.wanted.is_none() && !left.is_zero()).then_some(left)
     }
 
-    /// A fetch begins: the `ETag` it may be answered "unchanged" to.
-    pub(super) fn begin(&mut self) -> Option<String> {
-        self.fetching = true;
-        self.wanted = false;
-        self.held.as_ref().and_then(|held| held.etag.clone())
+    /// A fetch begins: what it asks for.
+    pub(super) fn begin(&mut self) -> Question {
+        let cause = self.wanted.take().unwrap_or(Cause::Schedule);
+        self.fetching = Some(cause);
+        Question {
+            etag: self.held.as_ref().and_then(|held| held.etag.clone()),
+            // Who asks wants to know what the tenant says now.
+            no_cache: cause != Cause::Schedule,
+        }
     }
 
     fn end(&mut self, date: Option<SystemTime>, now: Moment) {
         // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
-        self.fetching = false;
+        self.fetching = None;
         self.fetches_ended += 1;
         if let Some(date) = date {
             self.clock_floor.set_answer_date(date, now.boot);
@@ -304,10 +333,7 @@ impl State {
         if let Some(date) = fetched.date {
             self.clock_floor.set_keys_date(date, now.boot);
         }
-        let fresh_for = fetched
-            .max_age
-            .map_or(DEFAULT_FRESH, |age| age.clamp(MIN_FRESH, MAX_FRESH));
-        self.due = now.boot + fresh_for.mul_f64(0.8 * (0.9 + 0.2 * random));
+        let fresh_for = freshness(&fetched);
         self.last_success = Some(now.boot);
         if self.failures > 0 {
             let text = format!("recovered after {} failed fetches", self.failures);
@@ -341,7 +367,18 @@ impl State {
                 });
             }
             // The fetcher takes a 304 only for an answer when it sent the ETag of a held set.
-            (None, None) => return None,
+            (None, None) => {}
+        }
+        let is_usable = self.held.as_ref().is_some_and(|held| !held.keys.is_empty());
+        let until_refresh = if is_usable { fresh_for } else { UNUSABLE_PAUSE };
+        let pause = until_refresh.mul_f64(0.8 * (0.9 + 0.2 * random));
+        self.due = now.boot + pause;
+        if !is_usable {
+            self.lines.push(Line::error(format!(
+                "the tenant's key set has no usable key: nobody is let in until it has one; next try in \
+                 {:.0} s",
+                pause.as_secs_f64()
+            )));
         }
         self.held.as_ref().map(|held| Stored {
             text: Arc::clone(&held.text),
@@ -373,6 +410,7 @@ impl State {
     pub(super) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
         let keys = match &self.held {
             None => "no keys".to_owned(),
+            Some(held) if held.keys.is_empty() => "nobody is let in: no usable key".to_owned(),
             Some(held) => match held.staleness(now, self.max_stale) {
                 Told::Fresh => held.keys.to_string(),
                 Told::Stale => format!("stale keys: {}", held.keys),
@@ -388,6 +426,9 @@ impl State {
     /// Tells the log, once each, that the keys in hand have become stale, and too stale.
     fn tell_staleness(&mut self, now: Moment) {
         let Some(held) = &self.held else { return };
+        if held.keys.is_empty() {
+            return;
+        }
         let staleness = held.staleness(now, self.max_stale);
         if staleness != self.told {
             let stale_for = held.age(now).saturating_sub(held.fresh_for).as_secs();
@@ -417,6 +458,15 @@ impl State {
             )));
         }
     }
+}
+
+/// How long keys that have just come stay fresh (RFC 9111 §4.2): what they have spent in caches is
+/// over.
+fn freshness(fetched: &Fetched) -> Duration {
+    let lifetime = fetched.max_age.unwrap_or(DEFAULT_FRESH);
+    lifetime
+        .saturating_sub(fetched.age)
+        .clamp(MIN_FRESH, MAX_FRESH)
 }
 
 #[cfg(test)]

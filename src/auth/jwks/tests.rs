@@ -40,6 +40,7 @@ impl Jwks {
             new: Some(new),
             date: None,
             max_age: None,
+            age: Duration::ZERO,
         };
         let mut state = self.shared.lock();
         state.begin();
@@ -52,7 +53,7 @@ impl Jwks {
     }
 
     pub(in crate::auth) fn is_fetch_wanted(&self) -> bool {
-        self.shared.lock().wanted
+        self.shared.lock().is_wanted()
     }
 
     pub(in crate::auth) fn set_clock_floor(&self, floor: SystemTime) {

@@ -10,13 +10,17 @@ const SECOND: Duration = Duration::from_secs(1);
 impl State {
     /// No fetch is under way or wanted, and tokens may not ask for one.
     pub(in crate::auth) fn rest(&mut self, now: Moment) {
-        self.wanted = false;
+        self.wanted = None;
         self.last_asked = Some(now.boot);
     }
 
     /// Tokens may ask for a fetch again.
     pub(in crate::auth) fn end_cooldown(&mut self) {
         self.last_asked = None;
+    }
+
+    pub(in crate::auth) fn is_wanted(&self) -> bool {
+        self.wanted.is_some()
     }
 
     pub(in crate::auth) fn set_answer_date(&mut self, date: SystemTime) {
@@ -47,6 +51,7 @@ fn fetched(id: &str) -> Fetched {
         }),
         date: None,
         max_age: None,
+        age: Duration::ZERO,
     }
 }
 
@@ -55,6 +60,7 @@ fn unchanged() -> Fetched {
         new: None,
         date: None,
         max_age: None,
+        age: Duration::ZERO,
     }
 }
 
@@ -139,7 +145,7 @@ fn the_first_fetch_is_due_at_once() {
             retry_after: SECOND
         }
     );
-    assert_eq!(host.state.begin(), None);
+    assert_eq!(host.state.begin(), Question::default());
     assert!(host.state.is_expecting());
 }
 
@@ -161,6 +167,28 @@ fn freshness_is_what_the_tenant_says_within_bounds() {
         });
         // 80 %, with the jitter in the middle of its range.
         assert_eq!(host.until_fetch(), fresh.mul_f64(0.8), "{max_age:?}");
+    }
+}
+
+#[test]
+fn what_keys_have_spent_in_caches_is_over() {
+    for (max_age, age, fresh) in [
+        (None, 60, 9 * MINUTE),
+        (None, 3600, 5 * MINUTE),
+        (Some(3600), 0, 60 * MINUTE),
+        (Some(3600), 1200, 40 * MINUTE),
+        (Some(3600), 3590, 5 * MINUTE),
+        (Some(3600), u64::MAX, 5 * MINUTE),
+        (Some(30 * 86_400), 86_400, DAY),
+    ] {
+        let mut host = Host::new();
+        host.succeed(Fetched {
+            max_age: max_age.map(Duration::from_secs),
+            age: Duration::from_secs(age),
+            ..fetched("a")
+        });
+        let expected = fresh.mul_f64(0.8);
+        assert_eq!(host.until_fetch(), expected, "{max_age:?} {age}");
     }
 }
 
@@ -235,7 +263,7 @@ fn a_304_renews_what_is_held() {
     host.succeed(fetched("a"));
     for _ in 0..400 {
         host.pass(8 * MINUTE);
-        assert_eq!(host.state.begin().as_deref(), Some("\"a\""));
+        assert_eq!(host.state.begin().etag.as_deref(), Some("\"a\""));
         host.state.succeed(unchanged(), "url", host.now, 0.5);
     }
     assert!(host.has("a"));
@@ -251,6 +279,92 @@ fn a_new_set_replaces_the_old_one_as_a_whole() {
     host.succeed(fetched("a"));
     host.succeed(fetched("b"));
     assert!(host.has("b") && !host.has("a"));
+}
+
+/// A fetch that brings a set with nothing usable in it.
+fn unusable(text: &str) -> Fetched {
+    Fetched {
+        new: Some(NewKeys {
+            keys: KeySet::parse(text.as_bytes()).unwrap(),
+            text: text.into(),
+            etag: Some("\"unusable\"".into()),
+        }),
+        max_age: Some(DAY),
+        ..unchanged()
+    }
+}
+
+const UNUSABLE: [&str; 2] = [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"EC","kid":"a"}]}"#];
+
+#[test]
+fn a_set_without_a_usable_key_replaces_the_keys_and_is_kept() {
+    for text in UNUSABLE {
+        let mut host = Host::new();
+        host.succeed(fetched("a"));
+        let stored = host.succeed(unusable(text)).unwrap();
+        assert_eq!(*stored.text, *text.as_bytes());
+        assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
+        // A failure changes nothing about that, nor does a restart.
+        host.fail(refused());
+        assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
+        let keys = KeySet::parse(&stored.text).unwrap();
+        let mut restarted = Host::new();
+        restarted.state.take_stored(keys, stored, restarted.now);
+        assert!(matches!(restarted.refusal(), Unavailable::Keys { .. }));
+        restarted.succeed(fetched("a"));
+        assert!(restarted.has("a"));
+    }
+}
+
+#[test]
+fn a_set_without_a_usable_key_is_fetched_again_within_a_minute() {
+    for text in UNUSABLE {
+        let mut host = Host::new();
+        for _ in 0..2 {
+            for random in [0.0, 0.5, 1.0] {
+                host.state.begin();
+                host.state.succeed(unusable(text), "url", host.now, random);
+                let pause = host.until_fetch();
+                assert!(pause > 30 * SECOND && pause < MINUTE, "{pause:?}");
+            }
+            host.state.begin();
+            host.state.succeed(unchanged(), "url", host.now, 0.5);
+            assert!(host.until_fetch() < MINUTE, "unchanged");
+        }
+    }
+}
+
+#[test]
+fn a_set_without_a_usable_key_is_told_loudly() {
+    for text in UNUSABLE {
+        let mut host = Host::new();
+        host.succeed(fetched("a"));
+        host.succeed(unusable(text));
+        let lines = host.state.take_lines();
+        let is_loud = |line: &Line| {
+            line.level == Level::Error && line.text.contains("has no usable key: nobody is let in")
+        };
+        assert!(lines.iter().any(is_loud), "{lines:?}");
+        let standing = host.state.standing(None, host.now);
+        assert!(standing.contains("no usable key"), "{standing}");
+    }
+}
+
+#[test]
+fn who_asks_for_a_fetch_gets_past_caches() {
+    let mut host = Host::new();
+    assert!(!host.state.begin().no_cache, "the first");
+    host.state.succeed(fetched("a"), "url", host.now, 0.5);
+    assert!(!host.state.begin().no_cache, "by the schedule");
+    host.state.succeed(unchanged(), "url", host.now, 0.5);
+    assert!(host.ask());
+    assert!(host.state.begin().no_cache, "for a token");
+    // Wanted while one is under way.
+    host.state.want(Cause::Operator);
+    host.state.succeed(unchanged(), "url", host.now, 0.5);
+    assert!(host.state.begin().no_cache, "for an operator");
+    host.state.succeed(unchanged(), "url", host.now, 0.5);
+    assert!(!host.state.begin().no_cache);
 }
 
 #[test]
@@ -286,7 +400,7 @@ fn tokens_get_one_fetch_per_cooldown() {
 fn a_refresh_wanted_during_a_fetch_follows_it() {
     let mut host = Host::new();
     host.state.begin();
-    host.state.wanted = true;
+    host.state.want(Cause::Operator);
     host.state.succeed(fetched("a"), "url", host.now, 0.5);
     assert_eq!(host.until_fetch(), Duration::ZERO);
     host.succeed(fetched("a"));
