@@ -37,12 +37,13 @@
 mod state;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::log;
+use log::{error, log};
 
 use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
@@ -59,6 +60,8 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long the refresher sleeps at one time. Waiting goes by a clock that stands still in suspend;
 /// so a fetch that has come due meanwhile begins this much after the host has woken up.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// The longest pause of the refresher after a panic; the first is the shortest after a failure.
+const MAX_PANIC_PAUSE: Duration = Duration::from_secs(60);
 
 /// The current key set, shared by all requests.
 #[derive(Debug, Clone)]
@@ -82,8 +85,15 @@ impl Jwks {
     ///
     /// # Errors
     /// When its thread cannot be started.
-    pub fn start(
-        fetcher: Fetcher,
+    pub fn start(fetcher: Fetcher, disk: Option<DiskCopy>, settings: Settings) -> io::Result<Jwks> {
+        let url = fetcher.url().to_owned();
+        let fetch = move |question: &Question| fetcher.fetch(question);
+        Jwks::start_with(url, Box::new(fetch), disk, settings)
+    }
+
+    fn start_with(
+        url: String,
+        fetch: Fetch,
         mut disk: Option<DiskCopy>,
         settings: Settings,
     ) -> io::Result<Jwks> {
@@ -100,7 +110,8 @@ impl Jwks {
             changed: Condvar::new(),
         });
         let refresher = Refresher {
-            fetcher,
+            url,
+            fetch,
             disk,
             shared: Arc::clone(&shared),
         };
@@ -215,23 +226,46 @@ impl Shared {
     }
 }
 
+type Fetch = Box<dyn FnMut(&Question) -> Answer + Send>;
+
 /// The thread that does all fetching.
 struct Refresher {
-    fetcher: Fetcher,
+    url: String,
+    fetch: Fetch,
     disk: Option<DiskCopy>,
     shared: Arc<Shared>,
 }
 
 impl Refresher {
+    /// Goes on for ever: a panic costs a fetch and a pause.
     fn run(mut self) {
+        let mut panics = 0;
         loop {
-            let question = self.wait_until_wanted();
-            let answer = self.fetcher.fetch(&question);
-            let to_keep = self.take(answer);
-            // Behind the lock and the waiting requests: a slow disk holds up nobody.
-            if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {
-                disk.keep(stored);
+            if catch_unwind(AssertUnwindSafe(|| self.fetch_once())).is_ok() {
+                panics = 0;
+                continue;
             }
+            let pause = MAX_PANIC_PAUSE.min(MIN_PAUSE * 2u32.saturating_pow(panics));
+            panics = panics.saturating_add(1);
+            self.shared.lock().abandon(Moment::now(), pause);
+            self.shared.changed.notify_all();
+            // The log itself may be what panics.
+            let _ = catch_unwind(|| {
+                let pause = pause.as_secs();
+                error!("the thread that fetches the keys panicked, it goes on in {pause} s");
+            });
+            thread::sleep(pause);
+        }
+    }
+
+    /// Waits until it is time for a fetch, and sees to what it brings.
+    fn fetch_once(&mut self) {
+        let question = self.wait_until_wanted();
+        let answer = (self.fetch)(&question);
+        let to_keep = self.take(answer);
+        // Behind the lock and the waiting requests: a slow disk holds up nobody.
+        if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {
+            disk.keep(stored);
         }
     }
 
@@ -254,7 +288,7 @@ impl Refresher {
             .as_ref()
             .err()
             .map(|refused| refused.error.to_string());
-        let url = self.fetcher.url();
+        let url = &*self.url;
         let (to_keep, standing) = self.shared.with_state(|state| {
             let to_keep = match answer {
                 Ok(fetched) => state.succeed(fetched, url, now, random),

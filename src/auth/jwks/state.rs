@@ -406,6 +406,16 @@ impl State {
         self.tell_staleness(now);
     }
 
+    /// The thread that fetches has panicked. If it was fetching, then that has failed.
+    pub(super) fn abandon(&mut self, now: Moment, pause: Duration) {
+        if self.fetching.is_some() {
+            self.end(None, now);
+            self.last_success = None;
+            self.failures = self.failures.saturating_add(1);
+            self.due = now.boot + pause;
+        }
+    }
+
     /// How things stand after a fetch, in one line.
     pub(super) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
         let keys = match &self.held {

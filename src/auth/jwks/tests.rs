@@ -1,9 +1,10 @@
-//! Keys for the tests of those who use them.
+//! The thread that fetches, when it panics; and keys for the tests of those who use them.
 
+use std::sync::mpsc;
 use std::time::SystemTime;
 
 use super::*;
-use crate::auth::fetch::{Fetched, NewKeys};
+use crate::auth::fetch::{FetchError, Fetched, NewKeys};
 
 /// For the tests of those who use the keys: a set that no thread looks after.
 impl Jwks {
@@ -58,5 +59,68 @@ impl Jwks {
 
     pub(in crate::auth) fn set_clock_floor(&self, floor: SystemTime) {
         self.shared.lock().set_answer_date(floor);
+    }
+}
+
+/// How long anything is waited for before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn settings(report: fn(&str)) -> Settings {
+    Settings {
+        max_stale: Duration::from_secs(24 * 3600),
+        cooldown: Duration::from_secs(1),
+        max_waiting: 4,
+        program_date: SystemTime::UNIX_EPOCH,
+        report,
+    }
+}
+
+#[test]
+fn a_panic_after_a_fetch_does_not_end_the_fetching() {
+    static REPORTS: AtomicUsize = AtomicUsize::new(0);
+    fn report(_: &str) {
+        assert_ne!(REPORTS.fetch_add(1, Ordering::Relaxed), 0, "the first");
+    }
+    // Nobody listens there.
+    let fetcher = Fetcher::new("127.0.0.1:1", Vec::new());
+    let jwks = Jwks::start(fetcher, None, settings(report)).unwrap();
+    let started = Instant::now();
+    while REPORTS.load(Ordering::Relaxed) < 3 {
+        assert!(started.elapsed() < PATIENCE, "no more fetches");
+        jwks.refresh();
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(started.elapsed() >= MIN_PAUSE, "it has paused");
+}
+
+#[test]
+fn a_panic_in_a_fetch_ends_it_and_no_more() {
+    let (sender, fetches) = mpsc::channel();
+    let mut count = 0;
+    let fetch = move |_: &Question| {
+        sender.send(Instant::now()).unwrap();
+        count += 1;
+        assert!(count > 3, "the first three");
+        Err(FetchError::Status(500).into())
+    };
+    let url = "https://tenant/".to_owned();
+    let jwks = Jwks::start_with(url, Box::new(fetch), None, settings(|_| {})).unwrap();
+    let next = || fetches.recv_timeout(PATIENCE).expect("it goes on");
+    let times: [Instant; 4] = std::array::from_fn(|_| {
+        // Whoever waits is told that there are no keys, and is not left waiting.
+        let started = Instant::now();
+        jwks.newer_than(None).unwrap_err();
+        assert!(started.elapsed() < PATIENCE);
+        next()
+    });
+    for (at, pause) in [1, 2, 4].into_iter().enumerate() {
+        let apart = times[at + 1] - times[at];
+        assert!(apart >= Duration::from_secs(pause), "{at}: {apart:?}");
+    }
+    let ended = || jwks.shared.lock().fetches_ended;
+    let started = Instant::now();
+    while ended() < 4 {
+        assert!(started.elapsed() < PATIENCE, "{} have ended", ended());
+        thread::sleep(Duration::from_millis(10));
     }
 }
