@@ -319,6 +319,30 @@ fn percentile_99(mut times: Vec<Duration>) -> Duration {
 }
 
 #[test]
+fn failures_that_tokens_cause_do_not_fill_the_log() {
+    let tenant = Tenant::start();
+    let postern = Postern::builder(&tenant)
+        .env("JWKS_COOLDOWN_SECONDS", "1")
+        .start();
+    postern.wait_for_keys();
+    // No fetch but those that tokens ask for.
+    tenant.set_headers(vec![("Retry-After", "300")]);
+    tenant.answer(Behaviour::Status(500));
+    let started = Instant::now();
+    let unknown = forged(&tenant, "unknown");
+    wait_until("five fetches have failed", || {
+        postern.get_protected(&unknown);
+        tenant.fetches() >= 6
+    });
+    postern.wait_for_log("cannot fetch the keys");
+    let most = 1 + started.elapsed().as_secs() / 10;
+    let logs = postern.into_logs();
+    let is_failure = |line: &&String| line.contains("cannot fetch the keys");
+    let failures: Vec<_> = logs.iter().filter(is_failure).collect();
+    assert!(failures.len() as u64 <= most, "{failures:#?}");
+}
+
+#[test]
 fn requests_parked_on_a_stalled_tenant_hold_up_nobody_else() {
     let tenant = Tenant::start();
     let postern = Postern::builder(&tenant)

@@ -24,6 +24,8 @@ const PROOF_TIME: Duration = Duration::from_secs(30);
 /// What clients are told while the clock is not set, and how often the log is.
 const CLOCK_RETRY: Duration = Duration::from_secs(30);
 const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// The least time between two lines that strangers can cause by sending tokens.
+const TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How the key set is kept up to date.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -79,6 +81,8 @@ pub(super) struct State {
     /// What the log was told last of how old the keys are.
     told: Told,
     clock_told: Option<BootTime>,
+    failed: Repeated,
+    unusable: Repeated,
 }
 
 /// What causes a fetch; of several, the last one here counts.
@@ -90,6 +94,28 @@ pub(super) enum Cause {
     Token,
     /// Somebody at this host.
     Operator,
+}
+
+/// A kind of line that a token can cause, if it causes the fetch that the line is about.
+#[derive(Debug, Default)]
+struct Repeated {
+    /// When the last one was logged.
+    logged: Option<BootTime>,
+    /// How many have been left out since.
+    left_out: u32,
+}
+
+impl Repeated {
+    /// Whether to log one now, and then how many were left out before it.
+    fn next(&mut self, cause: Cause, now: BootTime) -> Option<u32> {
+        let is_due = |logged| now.since(logged) >= TOKEN_LOG_INTERVAL;
+        if cause == Cause::Token && !self.logged.is_none_or(is_due) {
+            self.left_out = self.left_out.saturating_add(1);
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
 }
 
 /// A line for the log.
@@ -190,6 +216,8 @@ impl State {
             failures: 0,
             told: Told::Fresh,
             clock_told: None,
+            failed: Repeated::default(),
+            unusable: Repeated::default(),
         }
     }
 
@@ -313,13 +341,15 @@ impl State {
         }
     }
 
-    fn end(&mut self, date: Option<SystemTime>, now: Moment) {
+    /// A fetch has ended. What had caused it.
+    fn end(&mut self, date: Option<SystemTime>, now: Moment) -> Cause {
         // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
-        self.fetching = None;
+        let cause = self.fetching.take().unwrap_or(Cause::Schedule);
         self.fetches_ended += 1;
         if let Some(date) = date {
             self.clock_floor.set_answer_date(date, now.boot);
         }
+        cause
     }
 
     pub(super) fn succeed(
@@ -329,7 +359,7 @@ impl State {
         now: Moment,
         random: f64,
     ) -> Option<Stored> {
-        self.end(fetched.date, now);
+        let cause = self.end(fetched.date, now);
         if let Some(date) = fetched.date {
             self.clock_floor.set_keys_date(date, now.boot);
         }
@@ -356,8 +386,14 @@ impl State {
             (Some(new), held) => {
                 let text = format!("fetched {} from {url}", new.keys);
                 self.lines.push(Line::info(text));
-                let remarks = new.keys.remarks().iter().cloned();
-                self.lines.extend(remarks.map(Line::warn));
+                // Logged once, however often a set comes that differs in something else.
+                let remarks = new.keys.remarks();
+                if held
+                    .as_ref()
+                    .is_none_or(|held| held.keys.remarks() != remarks)
+                {
+                    self.lines.extend(remarks.iter().cloned().map(Line::warn));
+                }
                 *held = Some(Held {
                     keys: Arc::new(new.keys),
                     text: new.text.into(),
@@ -373,10 +409,11 @@ impl State {
         let until_refresh = if is_usable { fresh_for } else { UNUSABLE_PAUSE };
         let pause = until_refresh.mul_f64(0.8 * (0.9 + 0.2 * random));
         self.due = now.boot + pause;
-        if !is_usable {
+        if !is_usable && let Some(left_out) = self.unusable.next(cause, now.boot) {
             self.lines.push(Line::error(format!(
-                "the tenant's key set has no usable key: nobody is let in until it has one; next try in \
-                 {:.0} s",
+                "the tenant's key set has no usable key: nobody is let in until it has one;{} next try \
+                 in {:.0} s",
+                not_logged(left_out),
                 pause.as_secs_f64()
             )));
         }
@@ -389,7 +426,7 @@ impl State {
     }
 
     pub(super) fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64) {
-        self.end(refused.date, now);
+        let cause = self.end(refused.date, now);
         self.last_success = None;
         let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
         let jittered = MIN_PAUSE + (doubled.min(MAX_PAUSE) - MIN_PAUSE).mul_f64(random);
@@ -399,10 +436,13 @@ impl State {
             .clamp(MIN_PAUSE, MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
         self.due = now.boot + pause;
-        let (why, pause) = (refused.error, pause.as_secs_f64());
-        self.lines.push(Line::warn(format!(
-            "cannot fetch the keys from {url}: {why}; next try in {pause:.0} s"
-        )));
+        if let Some(left_out) = self.failed.next(cause, now.boot) {
+            let (why, pause) = (refused.error, pause.as_secs_f64());
+            self.lines.push(Line::warn(format!(
+                "cannot fetch the keys from {url}: {why};{} next try in {pause:.0} s",
+                not_logged(left_out)
+            )));
+        }
         self.tell_staleness(now);
     }
 
@@ -467,6 +507,13 @@ impl State {
                  (is time synchronisation running?)"
             )));
         }
+    }
+}
+
+fn not_logged(count: u32) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" {count} times before without a line;"),
     }
 }
 
