@@ -92,7 +92,7 @@ fn expected(bytes: &[u8]) -> Result<Stored, Fault> {
     Ok(Stored {
         text: keys.as_bytes().into(),
         fetched: UNIX_EPOCH.checked_add(fetched).ok_or(Fault::Wrong)?,
-        fresh_for: fresh_for.min(DAY),
+        fresh_for,
     })
 }
 

@@ -108,8 +108,7 @@ impl DiskCopy {
         let stored = Stored {
             text: record.key_set.into_bytes().into(),
             fetched: fetched.ok_or("its time is out of range")?,
-            // No tenant's answer says more, so that a longer one is none of ours.
-            fresh_for: Duration::from_secs(record.fresh_for).min(super::jwks::MAX_FRESH),
+            fresh_for: Duration::from_secs(record.fresh_for),
         };
         Ok((keys, stored))
     }

@@ -51,7 +51,6 @@ use super::fetch::{Answer, Fetcher, Question};
 use super::key_set::KeySet;
 use state::{Cause, Line, MIN_PAUSE, State};
 
-pub(super) use state::MAX_FRESH;
 pub use state::{Settings, Unavailable};
 
 /// How long a request waits for a fetch: for the very first one, and for any other.

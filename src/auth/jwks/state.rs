@@ -12,7 +12,7 @@ use crate::auth::key_set::KeySet;
 
 /// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
-pub(in crate::auth) const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
+const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_FRESH: Duration = Duration::from_secs(10 * 60);
 /// The pause after a fetch that brought a set without a usable key.
 const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
@@ -231,7 +231,8 @@ impl State {
                 stamp: stored.fetched,
                 taken: now.boot,
             },
-            fresh_for: stored.fresh_for,
+            // No run of this program has written more.
+            fresh_for: stored.fresh_for.min(MAX_FRESH),
         };
         // It is held even when it is too old by this clock, which may be wrong and set later.
         self.told = held.staleness(now, self.max_stale);

@@ -29,6 +29,24 @@ fn keys_from_disk_serve_by_their_age_on_the_tenants_clock() {
 }
 
 #[test]
+fn keys_from_disk_are_fresh_for_a_day_at_the_most() {
+    for (fresh_for, limit) in [(60, 60), (86_400, 86_400), (u64::MAX, 86_400)] {
+        let mut host = Host::new();
+        let stored = Stored {
+            text: text("a").into(),
+            fetched: host.now.wall,
+            fresh_for: Duration::from_secs(fresh_for),
+        };
+        let keys = KeySet::parse(&stored.text).unwrap();
+        host.state.take_stored(keys, stored, host.now);
+        host.pass(Duration::from_secs(limit) + DAY);
+        assert!(host.has("a"), "{fresh_for}");
+        host.pass(SECOND);
+        assert!(!host.has("a"), "{fresh_for}");
+    }
+}
+
+#[test]
 fn a_clock_behind_the_floor_lets_nobody_in_until_it_is_set() {
     let mut host = Host::new();
     let right = host.now.wall;
