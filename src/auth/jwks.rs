@@ -34,6 +34,7 @@
 //! Within a run, keys age by the clock since boot, which no clock change touches and which counts
 //! suspend. The wall clock counts only for keys that an earlier run has left on disk.
 
+mod lines;
 mod state;
 
 use std::io;
@@ -49,7 +50,8 @@ use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
 use super::fetch::{Answer, Fetcher, Question};
 use super::key_set::KeySet;
-use state::{Cause, Line, MIN_PAUSE, State};
+use lines::Line;
+use state::{Cause, MIN_PAUSE, State};
 
 pub use state::{Settings, Unavailable};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use log::Level;
-
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
 use crate::auth::fetch::{Fetched, Question, Refused};
 use crate::auth::key_set::KeySet;
+
+use super::lines::{Line, Repeated, not_logged};
 
 /// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
@@ -24,8 +24,7 @@ const PROOF_TIME: Duration = Duration::from_secs(30);
 /// What clients are told while the clock is not set, and how often the log is.
 const CLOCK_RETRY: Duration = Duration::from_secs(30);
 const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// The least time between two lines that strangers can cause by sending tokens.
-const TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How the key set is kept up to date.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -94,54 +93,6 @@ pub(super) enum Cause {
     Token,
     /// Somebody at this host.
     Operator,
-}
-
-/// A kind of line that a token can cause, if it causes the fetch that the line is about.
-#[derive(Debug, Default)]
-struct Repeated {
-    /// When the last one was logged.
-    logged: Option<BootTime>,
-    /// How many have been left out since.
-    left_out: u32,
-}
-
-impl Repeated {
-    /// Whether to log one now, and then how many were left out before it.
-    fn next(&mut self, cause: Cause, now: BootTime) -> Option<u32> {
-        let is_due = |logged| now.since(logged) >= TOKEN_LOG_INTERVAL;
-        if cause == Cause::Token && !self.logged.is_none_or(is_due) {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.logged = Some(now);
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
-/// A line for the log.
-#[derive(Debug)]
-pub(super) struct Line {
-    /// How much it matters.
-    pub(super) level: Level,
-    /// What it says.
-    pub(super) text: String,
-}
-
-impl Line {
-    fn error(text: String) -> Line {
-        let level = Level::Error;
-        Line { level, text }
-    }
-
-    fn warn(text: String) -> Line {
-        let level = Level::Warn;
-        Line { level, text }
-    }
-
-    fn info(text: String) -> Line {
-        let level = Level::Info;
-        Line { level, text }
-    }
 }
 
 /// A key set and how old it is.
@@ -410,7 +361,7 @@ impl State {
         let until_refresh = if is_usable { fresh_for } else { UNUSABLE_PAUSE };
         let pause = until_refresh.mul_f64(0.8 * (0.9 + 0.2 * random));
         self.due = now.boot + pause;
-        if !is_usable && let Some(left_out) = self.unusable.next(cause, now.boot) {
+        if !is_usable && let Some(left_out) = self.unusable.next(cause == Cause::Token, now.boot) {
             self.lines.push(Line::error(format!(
                 "the tenant's key set has no usable key: nobody is let in until it has one;{} next try \
                  in {:.0} s",
@@ -437,7 +388,7 @@ impl State {
             .clamp(MIN_PAUSE, MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
         self.due = now.boot + pause;
-        if let Some(left_out) = self.failed.next(cause, now.boot) {
+        if let Some(left_out) = self.failed.next(cause == Cause::Token, now.boot) {
             let (why, pause) = (refused.error, pause.as_secs_f64());
             self.lines.push(Line::warn(format!(
                 "cannot fetch the keys from {url}: {why};{} next try in {pause:.0} s",
@@ -508,13 +459,6 @@ impl State {
                  (is time synchronisation running?)"
             )));
         }
-    }
-}
-
-fn not_logged(count: u32) -> String {
-    match count {
-        0 => String::new(),
-        count => format!(" {count} times before without a line;"),
     }
 }
 

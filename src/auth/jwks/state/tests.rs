@@ -1,7 +1,9 @@
 //! The state machine under an injected clock: days pass in no time.
 
 mod clocks;
-mod log;
+mod lines;
+
+use log::Level;
 
 use super::*;
 use crate::auth::fetch::{FetchError, NewKeys};
