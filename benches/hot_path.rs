@@ -113,7 +113,7 @@ mod verification {
         let cache = full_cache(1023);
         fill(&cache, token, &Arc::new(sample.verify(token)));
         bencher.bench(|| {
-            let claims = cache.place(black_box(token)).get(&sample.keys).unwrap();
+            let claims = cache.look_up(black_box(token)).get(&sample.keys).unwrap();
             let in_time = sample.verifier.check_times(&claims, SystemTime::now());
             assert!(in_time.is_ok());
             claims
@@ -166,7 +166,7 @@ fn fill(cache: &TokenCache, token: &[u8], claims: &Arc<Claims>) {
         .verifier
         .read(SAMPLE.token.as_bytes(), SystemTime::now());
     let key = SAMPLE.keys.get(key.unwrap().key_id()).unwrap();
-    cache.place(token).fill(key, claims);
+    cache.look_up(token).fill(key, claims);
 }
 
 /// A cache of the usual size with so many tokens in it.
@@ -189,7 +189,7 @@ mod cache {
         let cache = full_cache(0);
         let token = SAMPLE.token.as_bytes();
         bencher.bench(|| {
-            cache.place(black_box(token));
+            cache.look_up(black_box(token));
         });
     }
 
@@ -198,14 +198,14 @@ mod cache {
         // The one that is looked for is in it, too.
         let cache = full_cache(count.max(1));
         let token = stand_in(0);
-        bencher.bench(|| cache.place(black_box(&token)).get(&SAMPLE.keys).unwrap());
+        bencher.bench(|| cache.look_up(black_box(&token)).get(&SAMPLE.keys).unwrap());
     }
 
     #[divan::bench(args = COUNTS)]
     fn miss(bencher: Bencher, count: usize) {
         let cache = full_cache(count);
         let token = stand_in(usize::MAX);
-        bencher.bench(|| cache.place(black_box(&token)).get(&SAMPLE.keys));
+        bencher.bench(|| cache.look_up(black_box(&token)).get(&SAMPLE.keys));
     }
 
     /// At 0 % and 50 % the cache grows meanwhile, by no more than an eighth.
@@ -223,6 +223,6 @@ mod cache {
                 number += 1;
                 stand_in(number)
             })
-            .bench_local_refs(|token| cache.place(token).fill(key, &claims));
+            .bench_local_refs(|token| cache.look_up(token).fill(key, &claims));
     }
 }

@@ -83,8 +83,8 @@ struct Entry {
     used: bool,
 }
 
-/// Where a token stands in the cache, or would.
-pub struct Place<'a> {
+/// A token whose digest has been made, to be looked up or to be put in.
+pub struct Lookup<'a> {
     cache: &'a TokenCache,
     digest: Digest,
 }
@@ -112,11 +112,11 @@ impl TokenCache {
         })
     }
 
-    /// The place of this token.
-    pub fn place(&self, token: &[u8]) -> Place<'_> {
+    /// Makes the digest of this token.
+    pub fn look_up(&self, token: &[u8]) -> Lookup<'_> {
         let digest = digest(&SHA256, token);
         let digest = digest.as_ref().try_into();
-        Place {
+        Lookup {
             cache: self,
             digest: digest.expect("SHA-256 has 32 bytes"),
         }
@@ -128,7 +128,7 @@ impl TokenCache {
     }
 }
 
-impl Place<'_> {
+impl Lookup<'_> {
     /// The claims of the token, if it is there and the key that signed it is in `keys`: the key
     /// itself, not another one of the same `kid`.
     ///

@@ -46,7 +46,8 @@ impl<'a> Member<'a> {
 /// Reads `bytes` as one object.
 ///
 /// # Errors
-/// What is wrong, in words that fit behind "is not": "not UTF-8", "not a JSON object: ...".
+/// What `bytes` are not, to be put behind "is not": "UTF-8", "a JSON object", "a JSON object of the
+/// right form: ...".
 pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "UTF-8".to_owned())?;
     let is_space = |c| matches!(c, ' ' | '\t' | '\n' | '\r');

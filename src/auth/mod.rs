@@ -14,7 +14,7 @@ pub mod verifier;
 
 use std::sync::Arc;
 
-use cache::Place;
+use cache::Lookup;
 use key_set::Key;
 use verifier::UnverifiedToken;
 
@@ -72,9 +72,9 @@ impl Authenticator {
     /// while its signing key is in the current set. A miss means full verification.
     fn check(&self, token: &[u8], now: Moment) -> Result<Arc<Claims>, AuthError> {
         let keys = self.jwks.current(now);
-        let place = self.cache.as_ref().map(|cache| cache.place(token));
-        if let (Ok(keys), Some(place)) = (&keys, &place)
-            && let Some(claims) = place.get(keys)
+        let lookup = self.cache.as_ref().map(|cache| cache.look_up(token));
+        if let (Ok(keys), Some(lookup)) = (&keys, &lookup)
+            && let Some(claims) = lookup.get(keys)
         {
             let times = self.verifier.check_times(&claims, now.wall);
             return times.map(|()| claims).map_err(AuthError::Token);
@@ -82,7 +82,7 @@ impl Authenticator {
         // A token that is refused anyway neither causes a fetch nor waits for one.
         let seen = match (self.verifier.read(token, now.wall), keys) {
             (Ok(read), Ok(keys)) => match keys.get(read.key_id()) {
-                Some(key) => return verify(read, key, place),
+                Some(key) => return verify(read, key, lookup),
                 None => Some(keys),
             },
             (Err(error), Ok(_)) => return Err(AuthError::Token(error)),
@@ -96,21 +96,21 @@ impl Authenticator {
         let read = self.verifier.read(token, now.wall);
         let read = read.map_err(AuthError::Token)?;
         match keys.get(read.key_id()) {
-            Some(key) => verify(read, key, place),
+            Some(key) => verify(read, key, lookup),
             None => Err(AuthError::Token(read.unknown_key())),
         }
     }
 }
 
-/// The last step: the signature. A token that passes is remembered in `place`.
+/// The last step: the signature. A token that passes is remembered in `lookup`.
 fn verify(
     token: UnverifiedToken<'_>,
     key: &Key,
-    place: Option<Place<'_>>,
+    lookup: Option<Lookup<'_>>,
 ) -> Result<Arc<Claims>, AuthError> {
     let claims = Arc::new(token.verify(key).map_err(AuthError::Token)?);
-    if let Some(place) = place {
-        place.fill(key, &claims);
+    if let Some(lookup) = lookup {
+        lookup.fill(key, &claims);
     }
     Ok(claims)
 }

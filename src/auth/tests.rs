@@ -94,7 +94,7 @@ impl Servers {
     fn hits(&self, token: &str) -> bool {
         let keys = self.jwks.current(now()).unwrap();
         let cache = self.cached.cache.as_ref().unwrap();
-        cache.place(token.as_bytes()).get(&keys).is_some()
+        cache.look_up(token.as_bytes()).get(&keys).is_some()
     }
 }
 

@@ -38,12 +38,12 @@ fn cache(capacity: usize) -> TokenCache {
 impl TokenCache {
     fn fill(&self, token: &str, keys: &KeySet) {
         let key = keys.get("a").unwrap();
-        self.place(token.as_bytes()).fill(key, &claims(token));
+        self.look_up(token.as_bytes()).fill(key, &claims(token));
     }
 
     /// Whether it has the token, and then with the right claims.
     fn has(&self, token: &str, keys: &KeySet) -> bool {
-        let found = self.place(token.as_bytes()).get(keys);
+        let found = self.look_up(token.as_bytes()).get(keys);
         if let Some(found) = &found {
             assert_eq!(found.subject.as_deref(), Some(token));
         }
@@ -122,7 +122,7 @@ fn a_hundred_thousand_tokens_take_the_room_of_the_first_thousand() {
         let token = number.to_string();
         let claims = claims(&token);
         given.push(Arc::downgrade(&claims));
-        cache.place(token.as_bytes()).fill(key, &claims);
+        cache.look_up(token.as_bytes()).fill(key, &claims);
     }
     cache.assert_whole();
     assert_eq!(address(&cache), before);
@@ -168,16 +168,16 @@ fn a_token_that_claims_much_is_not_kept() {
             ..Claims::clone(&claims("s"))
         });
         let token = permission.to_string();
-        cache.place(token.as_bytes()).fill(key, &claims);
-        let found = cache.place(token.as_bytes()).get(&keys);
+        cache.look_up(token.as_bytes()).fill(key, &claims);
+        let found = cache.look_up(token.as_bytes()).get(&keys);
         assert_eq!(found, is_kept.then_some(claims));
     }
     let many = Arc::new(Claims {
         permissions: std::iter::repeat_n("", 1000).collect(),
         ..Claims::clone(&claims("s"))
     });
-    cache.place(b"many").fill(key, &many);
-    assert_eq!(cache.place(b"many").get(&keys), None);
+    cache.look_up(b"many").fill(key, &many);
+    assert_eq!(cache.look_up(b"many").get(&keys), None);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Settings {
     pub max_waiting: usize,
     /// The date of this program: no clock is right that says less.
     pub program_date: SystemTime,
-    /// Told in one line how things stand, after each fetch: for a service manager.
+    /// Staleness in one line how things stand, after each fetch: for a service manager.
     pub report: fn(&str),
 }
 
@@ -77,9 +77,9 @@ pub(super) struct State {
     last_success: Option<BootTime>,
     /// Failed fetches since the last good one.
     failures: u32,
-    /// What the log was told last of how old the keys are.
-    told: Told,
-    clock_told: Option<BootTime>,
+    /// How old the keys were when that was last logged.
+    logged_staleness: Staleness,
+    clock_logged: Option<BootTime>,
     failed: Repeated,
     unusable: Repeated,
 }
@@ -121,7 +121,7 @@ enum Since {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Staleness {
     Fresh,
     Stale,
     TooStale,
@@ -141,11 +141,11 @@ impl Held {
         }
     }
 
-    fn staleness(&self, now: Moment, max_stale: Duration) -> Told {
+    fn staleness(&self, now: Moment, max_stale: Duration) -> Staleness {
         match self.age(now) {
-            age if age <= self.fresh_for => Told::Fresh,
-            age if age <= self.fresh_for + max_stale => Told::Stale,
-            _ => Told::TooStale,
+            age if age <= self.fresh_for => Staleness::Fresh,
+            age if age <= self.fresh_for + max_stale => Staleness::Stale,
+            _ => Staleness::TooStale,
         }
     }
 }
@@ -165,8 +165,8 @@ impl State {
             fetches_ended: 0,
             last_success: None,
             failures: 0,
-            told: Told::Fresh,
-            clock_told: None,
+            logged_staleness: Staleness::Fresh,
+            clock_logged: None,
             failed: Repeated::default(),
             unusable: Repeated::default(),
         }
@@ -186,14 +186,14 @@ impl State {
             fresh_for: stored.fresh_for.min(MAX_FRESH),
         };
         // It is held even when it is too old by this clock, which may be wrong and set later.
-        self.told = held.staleness(now, self.max_stale);
+        self.logged_staleness = held.staleness(now, self.max_stale);
         let (keys, age) = (&held.keys, held.age(now).as_secs());
-        match self.told {
+        match self.logged_staleness {
             _ if keys.is_empty() => self.lines.push(Line::error(format!(
                 "the key set on disk, fetched {age} s ago, has no usable key: nobody is let in until a \
                  fetch brings one"
             ))),
-            Told::TooStale => self.lines.push(Line::warn(format!(
+            Staleness::TooStale => self.lines.push(Line::warn(format!(
                 "the keys on disk are too old to serve: {keys}, fetched {age} s ago"
             ))),
             _ => self.lines.push(Line::info(format!(
@@ -211,7 +211,7 @@ impl State {
     /// The keys that count now, if the clock can be believed.
     pub(super) fn current(&mut self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
         if let Some(behind) = self.clock_floor.too_far_behind(now) {
-            self.tell_clock(behind, now);
+            self.log_clock(behind, now);
             return Err(Unavailable::Clock {
                 retry_after: CLOCK_RETRY,
             });
@@ -219,7 +219,7 @@ impl State {
         match &self.held {
             Some(held)
                 if !held.keys.is_empty()
-                    && held.staleness(now, self.max_stale) != Told::TooStale =>
+                    && held.staleness(now, self.max_stale) != Staleness::TooStale =>
             {
                 Ok(Arc::clone(&held.keys))
             }
@@ -322,7 +322,7 @@ impl State {
             self.lines.push(Line::info(text));
         }
         self.failures = 0;
-        self.told = Told::Fresh;
+        self.logged_staleness = Staleness::Fresh;
         let since = Since::Fetched(now.boot);
         match (fetched.new, &mut self.held) {
             (None, Some(held)) => {
@@ -395,7 +395,7 @@ impl State {
                 not_logged(left_out)
             )));
         }
-        self.tell_staleness(now);
+        self.log_staleness(now);
     }
 
     /// The thread that fetches has panicked. If it was fetching, then that has failed.
@@ -414,9 +414,9 @@ impl State {
             None => "no keys".to_owned(),
             Some(held) if held.keys.is_empty() => "nobody is let in: no usable key".to_owned(),
             Some(held) => match held.staleness(now, self.max_stale) {
-                Told::Fresh => held.keys.to_string(),
-                Told::Stale => format!("stale keys: {}", held.keys),
-                Told::TooStale => format!("keys too stale to serve: {}", held.keys),
+                Staleness::Fresh => held.keys.to_string(),
+                Staleness::Stale => format!("stale keys: {}", held.keys),
+                Staleness::TooStale => format!("keys too stale to serve: {}", held.keys),
             },
         };
         match failure {
@@ -426,33 +426,33 @@ impl State {
     }
 
     /// Tells the log, once each, that the keys in hand have become stale, and too stale.
-    fn tell_staleness(&mut self, now: Moment) {
+    fn log_staleness(&mut self, now: Moment) {
         let Some(held) = &self.held else { return };
         if held.keys.is_empty() {
             return;
         }
         let staleness = held.staleness(now, self.max_stale);
-        if staleness != self.told {
+        if staleness != self.logged_staleness {
             let stale_for = held.age(now).saturating_sub(held.fresh_for).as_secs();
             match staleness {
-                Told::Fresh => {}
-                Told::Stale => self.lines.push(Line::warn(format!(
+                Staleness::Fresh => {}
+                Staleness::Stale => self.lines.push(Line::warn(format!(
                     "serving stale keys since {stale_for} s ago: {}",
                     held.keys
                 ))),
-                Told::TooStale => self.lines.push(Line::error(format!(
+                Staleness::TooStale => self.lines.push(Line::error(format!(
                     "staleness limit reached: the keys have been stale for {stale_for} s, nobody is let in \
                      until a fetch succeeds"
                 ))),
             }
-            self.told = staleness;
+            self.logged_staleness = staleness;
         }
     }
 
-    fn tell_clock(&mut self, behind: Duration, now: Moment) {
-        let is_due = |told: BootTime| now.boot.since(told) >= CLOCK_LOG_INTERVAL;
-        if self.clock_told.is_none_or(is_due) {
-            self.clock_told = Some(now.boot);
+    fn log_clock(&mut self, behind: Duration, now: Moment) {
+        let is_due = |logged: BootTime| now.boot.since(logged) >= CLOCK_LOG_INTERVAL;
+        if self.clock_logged.is_none_or(is_due) {
+            self.clock_logged = Some(now.boot);
             let days = behind.as_secs() / 86_400;
             self.lines.push(Line::error(format!(
                 "the system clock is {days} days behind the tenant's: nobody is let in until it is set \

@@ -7,15 +7,15 @@ fn the_log_is_told_once_of_each_change() {
     let mut host = Host::new();
     host.succeed(fetched("a"));
     host.fail(refused());
-    assert_eq!(host.state.told, Told::Fresh);
+    assert_eq!(host.state.logged_staleness, Staleness::Fresh);
     host.pass(11 * MINUTE);
     host.fail(refused());
-    assert_eq!(host.state.told, Told::Stale);
+    assert_eq!(host.state.logged_staleness, Staleness::Stale);
     host.pass(DAY);
     host.fail(refused());
-    assert_eq!(host.state.told, Told::TooStale);
+    assert_eq!(host.state.logged_staleness, Staleness::TooStale);
     host.succeed(fetched("a"));
-    assert_eq!(host.state.told, Told::Fresh);
+    assert_eq!(host.state.logged_staleness, Staleness::Fresh);
 }
 
 /// How many lines of this level have been logged since the last look, and the last of them.
