@@ -13,6 +13,7 @@ use postern::auth::{KeySet, TokenCache, Verifier};
 use postern::http::cors::Cors;
 use postern::http::request::{HeadScanner, MAX_HEADERS, Request};
 use postern::http::response::{self, Connection, Fixed, Response};
+use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 use support::tenant::Tenant;
@@ -171,7 +172,7 @@ fn fill(cache: &TokenCache, token: &[u8], claims: &Arc<Claims>) {
 
 /// A cache of the usual size with so many tokens in it.
 fn full_cache(count: usize) -> TokenCache {
-    let cache = TokenCache::new(1024).unwrap();
+    let cache = TokenCache::new(NonZero::new(1024).unwrap()).unwrap();
     let claims = Arc::new(SAMPLE.verify(SAMPLE.token.as_bytes()));
     (0..count).for_each(|number| fill(&cache, &stand_in(number), &claims));
     cache

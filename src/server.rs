@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -259,11 +260,8 @@ impl fmt::Display for Crashed {
 impl Error for Crashed {}
 
 fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
-    if size == 0 {
-        return Ok(None);
-    }
-    let cache = TokenCache::new(size).map_err(|_| StartError::TokenCache(size))?;
-    Ok(Some(cache))
+    let cache = NonZero::new(size).map(TokenCache::new).transpose();
+    cache.map_err(|_| StartError::TokenCache(size))
 }
 
 /// A path that nobody else asks for. Each `RandomState` has keys of its own.

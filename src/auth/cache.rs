@@ -15,6 +15,7 @@
 
 use std::collections::TryReserveError;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
@@ -94,9 +95,9 @@ impl TokenCache {
     ///
     /// # Errors
     /// When there is not the memory for it.
-    pub fn new(capacity: usize) -> Result<TokenCache, TryReserveError> {
+    pub fn new(capacity: NonZero<usize>) -> Result<TokenCache, TryReserveError> {
         // More than that have no number, nor any host the memory.
-        let capacity = capacity.min(NONE as usize);
+        let capacity = capacity.get().min(NONE as usize);
         let mut table = Table {
             buckets: Vec::new(),
             entries: Vec::new(),
@@ -147,7 +148,7 @@ impl Lookup<'_> {
 
     /// Keeps the claims of the token, which has passed every check and was signed by `key`.
     pub fn fill(self, key: &Key, claims: &Arc<Claims>) {
-        if self.cache.capacity == 0 || size(claims) > MAX_CLAIMS {
+        if size(claims) > MAX_CLAIMS {
             return;
         }
         let entry = Entry {

@@ -1,6 +1,7 @@
 //! What is answered to a token in the cache, under an injected clock: the same as to one that is
 //! not.
 
+use std::num::NonZero;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
@@ -70,7 +71,7 @@ impl Servers {
             AUDIENCE.into(),
             Duration::from_secs_f64(LEEWAY),
         );
-        let cache = TokenCache::new(10).unwrap();
+        let cache = TokenCache::new(NonZero::new(10).unwrap()).unwrap();
         Servers {
             cached: Authenticator::new(verifier.clone(), jwks.clone(), Some(cache)),
             uncached: Authenticator::new(verifier, jwks.clone(), None),
