@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::algorithm::{self, Algorithm, KeyMembers};
 use super::json::{self, Member};
 use crate::escape::Escaped;
 
@@ -22,19 +21,21 @@ const MAX_LOGGED_ID: usize = 100;
 /// A key that may verify tokens.
 pub struct Key {
     id: String,
+    algorithm: &'static Algorithm,
     decoding_key: DecodingKey,
     fingerprint: Fingerprint,
 }
 
-/// What a key is: its `kid`, modulus and exponent in one digest. Two keys are the same exactly when
-/// these are.
+/// What a key is: its `kid`, its algorithm and all it consists of, in one digest. Two keys are the
+/// same exactly when these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
 impl Fingerprint {
-    fn of(id: &str, n: &[u8], e: &[u8]) -> Fingerprint {
+    fn of(id: &str, algorithm: &Algorithm, parts: &[Vec<u8>]) -> Fingerprint {
         let mut digest = Context::new(&SHA256);
-        for part in [id.as_bytes(), n, e] {
+        let names = [id.as_bytes(), algorithm.name.as_bytes()];
+        for part in names.into_iter().chain(parts.iter().map(Vec::as_slice)) {
             // The length before each part, so that no byte can move from one to the next.
             digest.update(&(part.len() as u64).to_le_bytes());
             digest.update(part);
@@ -51,7 +52,12 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// The key as jsonwebtoken takes it: RSA modulus and exponent.
+    /// The only algorithm whose signatures it verifies.
+    pub(super) fn algorithm(&self) -> &'static Algorithm {
+        self.algorithm
+    }
+
+    /// The key as jsonwebtoken takes it.
     pub fn decoding_key(&self) -> &DecodingKey {
         &self.decoding_key
     }
@@ -88,7 +94,7 @@ impl fmt::Display for KeySetError {
 }
 
 impl KeySet {
-    /// Reads a JWK Set. Keys that cannot verify an RS256 token are left out, each with a
+    /// Reads a JWK Set. Keys that cannot verify a token are left out, each with a
     /// [remark](KeySet::remarks). It is a set even when none is left.
     ///
     /// # Errors
@@ -168,8 +174,7 @@ struct Jwk<'a> {
     key_ops: Member<'a>,
     alg: Member<'a>,
     kid: Member<'a>,
-    n: Member<'a>,
-    e: Member<'a>,
+    key: KeyMembers<'a>,
 }
 
 impl Jwk<'_> {
@@ -184,25 +189,18 @@ impl Jwk<'_> {
         if !self.is_object {
             return Err("not an object");
         }
-        if self.kty.as_str() != Some("RSA") {
-            return Err("its kty is not RSA");
-        }
+        let algorithm = algorithm::of_key(&self.kty, &self.alg)?;
         if !self.usage.is_absent() && self.usage.as_str() != Some("sig") {
             return Err("its use is not sig");
         }
         check_operations(&self.key_ops, !self.usage.is_absent())?;
-        if !self.alg.is_absent() && self.alg.as_str() != Some("RS256") {
-            return Err("its alg is not RS256");
-        }
         let id = self.kid.as_str().ok_or("no token can name it")?;
-        let n = decode(&self.n).ok_or("its n is not base64url")?;
-        let e = decode(&self.e).ok_or("its e is not base64url")?;
-        check_modulus(&n)?;
-        check_exponent(&e)?;
+        let key = (algorithm.read_key)(&self.key)?;
         Ok(Key {
             id: id.to_owned(),
-            fingerprint: Fingerprint::of(id, &n, &e),
-            decoding_key: DecodingKey::from_rsa_raw_components(&n, &e),
+            algorithm,
+            fingerprint: Fingerprint::of(id, algorithm, &key.parts),
+            decoding_key: key.decoding_key,
         })
     }
 }
@@ -227,39 +225,6 @@ fn check_operations(key_ops: &Member<'_>, has_use: bool) -> Result<(), &'static 
         return Err("its use and its key_ops disagree");
     }
     Ok(())
-}
-
-fn decode(member: &Member<'_>) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(member.as_str()?).ok()
-}
-
-/// The bits of a big-endian number, which must not have leading zero bytes: ring refuses those, so
-/// that every token of such a key would be.
-fn bits(number: &[u8]) -> Option<usize> {
-    let first = number.first().filter(|first| **first != 0)?;
-    Some(number.len() * 8 - first.leading_zeros() as usize)
-}
-
-fn check_modulus(n: &[u8]) -> Result<(), &'static str> {
-    if n.last().is_some_and(|last| last % 2 == 0) {
-        return Err("its modulus is even");
-    }
-    match bits(n) {
-        None => Err("its modulus is empty or has leading zero bytes"),
-        Some(..2048) => Err("its modulus is shorter than 2048 bits"),
-        Some(8193..) => Err("its modulus is longer than 8192 bits"),
-        Some(_) => Ok(()),
-    }
-}
-
-fn check_exponent(e: &[u8]) -> Result<(), &'static str> {
-    match (bits(e), e.last()) {
-        (None, _) | (_, None) => Err("its exponent is empty or has leading zero bytes"),
-        (Some(34..), _) => Err("its exponent is longer than 33 bits"),
-        (_, Some(last)) if last % 2 == 0 => Err("its exponent is even"),
-        _ if e == [1] => Err("its exponent is 1"),
-        _ => Ok(()),
-    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Jwks<'a> {
@@ -318,12 +283,13 @@ impl<'de> Visitor<'de> for JwkVisitor {
                 "key_ops" => &mut jwk.key_ops,
                 "alg" => &mut jwk.alg,
                 "kid" => &mut jwk.kid,
-                "n" => &mut jwk.n,
-                "e" => &mut jwk.e,
-                _ => {
-                    members.next_value::<IgnoredAny>()?;
-                    continue;
-                }
+                name => match algorithm::key_member(name) {
+                    Some(name) => jwk.key.entry(name),
+                    None => {
+                        members.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                },
             };
             let value = members.next_value()?;
             // Of two members with one name neither counts.

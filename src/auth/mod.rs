@@ -1,5 +1,6 @@
 //! A token to claims. Knows nothing of sockets.
 
+mod algorithm;
 pub mod bearer;
 pub mod cache;
 pub mod clock;

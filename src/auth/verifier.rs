@@ -1,19 +1,19 @@
 //! An access token to its [`Claims`], or the reason why not.
 //!
-//! A token is a JWT (RFC 7519) in compact JWS form (RFC 7515 §7.1), signed RS256, with the claims
-//! of an Auth0 access token. Header and claims are each read once, into structs of their own;
+//! A token is a JWT (RFC 7519) in compact JWS form (RFC 7515 §7.1), with the claims of an Auth0
+//! access token. Header and claims are each read once, into structs of their own;
 //! jsonwebtoken checks the signature. Its `decode` is not used: it reads `crit: null` as absent,
 //! takes claims given as an array, and lets an `iss` in an array pass.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
+use super::algorithm::{self, Algorithm};
 use super::json::{self, Member};
 use super::key_set::Key;
 use super::strings::Strings;
@@ -53,8 +53,13 @@ pub enum TokenError {
         /// What it is not.
         not: String,
     },
-    /// `alg` is not `RS256`.
-    Algorithm(String),
+    /// `alg` is not one that tokens may use, or not that of the key.
+    Algorithm {
+        /// What the token says.
+        found: String,
+        /// What it should say.
+        expected: String,
+    },
     /// `typ` is neither absent nor one of an access token's.
     Type(String),
     /// `crit` is there.
@@ -93,6 +98,9 @@ pub enum TokenError {
     },
 }
 
+static ALGORITHM_SUMMARY: LazyLock<String> =
+    LazyLock::new(|| format!("The access token is not signed with {}", algorithm::names()));
+
 impl TokenError {
     /// The same sentence for every token refused for this kind of reason: fit for a header.
     pub fn summary(&self) -> &'static str {
@@ -100,7 +108,7 @@ impl TokenError {
             TokenError::NotCompact | TokenError::Malformed { .. } => {
                 "The access token is malformed"
             }
-            TokenError::Algorithm(_) => "The access token is not signed with RS256",
+            TokenError::Algorithm { .. } => &ALGORITHM_SUMMARY,
             TokenError::Type(_) => "The token is not an access token",
             TokenError::Critical => "The access token uses an extension this API does not know",
             TokenError::NoKeyId => "The access token does not name its signing key",
@@ -125,10 +133,10 @@ impl fmt::Display for TokenError {
             TokenError::Malformed { part, not } => {
                 write!(f, "The access token's {part} is not {not}.")
             }
-            TokenError::Algorithm(found) => {
+            TokenError::Algorithm { found, expected } => {
                 write!(
                     f,
-                    "The access token is signed with {found}, this API expects RS256."
+                    "The access token is signed with {found}, this API expects {expected}."
                 )
             }
             TokenError::Type(found) => {
@@ -187,6 +195,7 @@ pub struct Verifier {
 /// through [`UnverifiedToken::verify`].
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
+    algorithm: &'static Algorithm,
     key_id: String,
     message: &'a str,
     signature: &'a str,
@@ -248,11 +257,12 @@ impl Verifier {
             return Err(TokenError::NotCompact);
         }
         let header = decode("header", header)?;
-        let key_id = check_header(&object("header", &header)?)?;
+        let (algorithm, key_id) = check_header(&object("header", &header)?)?;
         let payload = decode("payload", payload)?;
         let claims = self.check_claims(object("payload", &payload)?)?;
         self.check_times(&claims, now)?;
         Ok(UnverifiedToken {
+            algorithm,
             key_id,
             message,
             signature,
@@ -322,17 +332,25 @@ impl UnverifiedToken<'_> {
         &self.key_id
     }
 
-    /// Checks the signature with the key that [`key_id`](Self::key_id) names.
+    /// Checks the signature with the key that [`key_id`](Self::key_id) names, which must be a key
+    /// for the token's algorithm.
     ///
     /// # Errors
-    /// [`TokenError::Signature`], also when it is not base64url.
+    /// [`TokenError::Algorithm`] and [`TokenError::Signature`], the latter also when the signature
+    /// is not base64url.
     pub fn verify(self, key: &Key) -> Result<Claims, TokenError> {
-        let message = self.message.as_bytes();
+        let algorithm = key.algorithm();
+        if self.algorithm.name != algorithm.name {
+            return Err(TokenError::Algorithm {
+                found: self.algorithm.name.to_owned(),
+                expected: algorithm.name.to_owned(),
+            });
+        }
         match jsonwebtoken::crypto::verify(
             self.signature,
-            message,
+            self.message.as_bytes(),
             key.decoding_key(),
-            Algorithm::RS256,
+            algorithm.jsonwebtoken,
         ) {
             Ok(true) => Ok(self.claims),
             Ok(false) | Err(_) => Err(TokenError::Signature),
@@ -345,10 +363,13 @@ impl UnverifiedToken<'_> {
     }
 }
 
-fn check_header(header: &Header<'_>) -> Result<String, TokenError> {
-    if header.alg.as_str() != Some("RS256") {
-        return Err(TokenError::Algorithm(quoted(&header.alg)));
-    }
+fn check_header(header: &Header<'_>) -> Result<(&'static Algorithm, String), TokenError> {
+    let Some(algorithm) = header.alg.as_str().and_then(algorithm::named) else {
+        return Err(TokenError::Algorithm {
+            found: quoted(&header.alg),
+            expected: algorithm::names(),
+        });
+    };
     // RFC 9068 §2.1 for the last two; Auth0 issues `JWT` unless told otherwise.
     let is_access_token = match &header.typ {
         Member::Absent => true,
@@ -363,11 +384,10 @@ fn check_header(header: &Header<'_>) -> Result<String, TokenError> {
     if !header.crit.is_absent() {
         return Err(TokenError::Critical);
     }
-    header
-        .kid
-        .as_str()
-        .map(str::to_owned)
-        .ok_or(TokenError::NoKeyId)
+    match header.kid.as_str() {
+        Some(key_id) => Ok((algorithm, key_id.to_owned())),
+        None => Err(TokenError::NoKeyId),
+    }
 }
 
 /// base64url without padding, RFC 7515 §2; this engine also refuses non-zero trailing bits.

@@ -435,6 +435,32 @@ fn a_token_signed_by_openssl_is_accepted() {
 }
 
 #[test]
+fn the_algorithm_of_the_key_decides() {
+    static OTHER: Algorithm = Algorithm {
+        name: "OTHER",
+        key_type: "RSA",
+        members: &[],
+        read_key: |_| Err("there are none"),
+        // What the signature is in truth.
+        jsonwebtoken: jsonwebtoken::Algorithm::RS256,
+        verifier: |_| None,
+    };
+    let keys =
+        json!({"keys": [{"kty": "RSA", "kid": "openssl", "n": OPENSSL_MODULUS, "e": "AQAB"}]});
+    let keys = KeySet::parse(keys.to_string().as_bytes()).unwrap();
+    let key = keys.get("openssl").unwrap();
+    let token = format!("{OPENSSL_HEADER}.{OPENSSL_PAYLOAD}.{OPENSSL_SIGNATURE}");
+    let verifier = verifier();
+    let mut token = verifier.read(token.as_bytes(), at(NOW as f64)).unwrap();
+    token.algorithm = &OTHER;
+    let mismatch = TokenError::Algorithm {
+        found: "OTHER".to_owned(),
+        expected: "RS256".to_owned(),
+    };
+    assert_eq!(token.verify(key), Err(mismatch));
+}
+
+#[test]
 fn the_same_token_altered_is_not() {
     let refuse = |header: &str, payload: &str, signature: &str, modulus: &str| {
         let result = verify_openssl(header, payload, signature, modulus);
