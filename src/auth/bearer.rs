@@ -1,5 +1,8 @@
 //! The `Authorization` header to a bearer token, RFC 6750 §2.1.
 
+use std::error::Error;
+use std::fmt;
+
 /// Why there is no token to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BearerError {
@@ -8,6 +11,17 @@ pub enum BearerError {
     /// Not `Bearer <token>`.
     Malformed,
 }
+
+impl fmt::Display for BearerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BearerError::Missing => "the request has no bearer token",
+            BearerError::Malformed => "the Authorization header is not Bearer and one token",
+        })
+    }
+}
+
+impl Error for BearerError {}
 
 /// The token in the values of all `Authorization` headers of a request. It is any run of bytes
 /// without white space; whether it is a token at all is for the verifier to say.

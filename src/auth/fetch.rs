@@ -72,6 +72,14 @@ pub struct Refused {
     pub retry_after: Option<Duration>,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 impl From<FetchError> for Refused {
     fn from(error: FetchError) -> Refused {
         Refused {
@@ -359,6 +367,8 @@ impl fmt::Display for FetchError {
         }
     }
 }
+
+impl std::error::Error for FetchError {}
 
 /// What a failed TLS handshake most often means.
 fn tls_hint(text: &str) -> &'static str {

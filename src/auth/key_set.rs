@@ -93,6 +93,8 @@ impl fmt::Display for KeySetError {
     }
 }
 
+impl std::error::Error for KeySetError {}
+
 impl KeySet {
     /// Reads a JWK Set. Keys that cannot verify a token are left out, each with a
     /// [remark](KeySet::remarks). It is a set even when none is left.

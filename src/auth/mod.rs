@@ -13,6 +13,8 @@ mod ring_provider;
 pub mod strings;
 pub mod verifier;
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use cache::Lookup;
@@ -36,6 +38,18 @@ pub enum AuthError {
     /// Its token is refused.
     Token(TokenError),
 }
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AuthError::Bearer(error) => error.fmt(f),
+            AuthError::Unavailable(error) => error.fmt(f),
+            AuthError::Token(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AuthError {}
 
 /// Tells whom a request is from.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! jsonwebtoken checks the signature. Its `decode` is not used: it reads `crit: null` as absent,
 //! takes claims given as an array, and lets an `iss` in an array pass.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -182,6 +183,8 @@ impl fmt::Display for TokenError {
         }
     }
 }
+
+impl Error for TokenError {}
 
 /// The rules a token is held against.
 #[derive(Debug, Clone)]

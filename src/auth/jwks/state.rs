@@ -1,5 +1,7 @@
 //! The state machine, without threads and clocks.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +56,17 @@ pub enum Unavailable {
         retry_after: Duration,
     },
 }
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unavailable::Keys { .. } => "there are no signing keys to verify a token with",
+            Unavailable::Clock { .. } => "the clock of this host has not been set",
+        })
+    }
+}
+
+impl Error for Unavailable {}
 
 /// What is known of the keys, and when they are fetched next.
 #[derive(Debug)]
