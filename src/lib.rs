@@ -34,7 +34,7 @@
 //!
 //! | level | what it adds |
 //! |---|---|
-//! | `error` | nobody can be let in: keys too stale, clock not set; a panic in a handler |
+//! | `error` | nobody can be let in: no usable key, keys too stale, clock not set; a panic |
 //! | `warn` | a fetch of the keys that failed, keys left out, no slot or thread for a connection |
 //! | `info` | start and stop, keys fetched, one line per request |
 //! | `debug` | requests that could not be read, peers that went away |

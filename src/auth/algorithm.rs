@@ -1,5 +1,5 @@
-//! The signature algorithms that tokens may use. Each is a file and a row of the table here; a key
-//! knows which one is its own.
+//! The supported signature algorithms. Each is one file, and one row of the table here. Each key
+//! knows its algorithm.
 
 mod definition;
 mod rs256;
@@ -8,7 +8,7 @@ use super::json::Member;
 
 pub use definition::{Algorithm, KeyMembers};
 
-/// All of them. A key without `alg` is for the first one of its `kty`.
+/// The supported algorithms. A key without `alg` is for the first one with its `kty`.
 static ALGORITHMS: [&Algorithm; 1] = [&rs256::RS256];
 
 /// The algorithm with this `alg`.
@@ -16,7 +16,7 @@ pub fn named(name: &str) -> Option<&'static Algorithm> {
     find(|algorithm| algorithm.name == name)
 }
 
-/// The algorithm that jsonwebtoken calls this.
+/// The algorithm that jsonwebtoken knows by this value.
 pub fn for_jsonwebtoken(algorithm: jsonwebtoken::Algorithm) -> Option<&'static Algorithm> {
     find(|ours| ours.jsonwebtoken == algorithm)
 }
@@ -24,7 +24,7 @@ pub fn for_jsonwebtoken(algorithm: jsonwebtoken::Algorithm) -> Option<&'static A
 /// The algorithm of a key with these members.
 ///
 /// # Errors
-/// What is wrong with them, in words that go behind the key's name.
+/// What is wrong with the key, for a log line that starts with its name.
 pub fn of_key(kty: &Member<'_>, alg: &Member<'_>) -> Result<&'static Algorithm, &'static str> {
     let has_type = |algorithm: &Algorithm| kty.as_str() == Some(algorithm.key_type);
     let first = find(has_type).ok_or("its kty is not supported")?;
@@ -35,13 +35,13 @@ pub fn of_key(kty: &Member<'_>, alg: &Member<'_>) -> Result<&'static Algorithm, 
     find(is_it).ok_or("its alg is not supported")
 }
 
-/// The name of a member of a JWK that some algorithm's keys are made of.
+/// The name of a JWK member, if some algorithm reads its keys from it.
 pub fn key_member(name: &str) -> Option<&'static str> {
     let names = ALGORITHMS.iter().flat_map(|algorithm| algorithm.members);
     names.copied().find(|member| *member == name)
 }
 
-/// What a token may be signed with: `RS256`, or several names with "or" between them.
+/// The names of the algorithms, with "or" between them.
 pub fn names() -> String {
     ALGORITHMS.map(|algorithm| algorithm.name).join(" or ")
 }

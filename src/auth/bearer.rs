@@ -1,4 +1,4 @@
-//! The `Authorization` header to a bearer token, RFC 6750 §2.1.
+//! Reads the bearer token from the `Authorization` header (RFC 6750 §2.1).
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// Why there is no token to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BearerError {
-    /// No credentials, or of another scheme: the client is only told to authenticate.
+    /// No credentials, or another scheme than Bearer. The client is only told to authenticate.
     Missing,
     /// Not `Bearer <token>`.
     Malformed,
@@ -23,13 +23,13 @@ impl fmt::Display for BearerError {
 
 impl Error for BearerError {}
 
-/// The token in the values of all `Authorization` headers of a request. It is any run of bytes
-/// without white space; whether it is a token at all is for the verifier to say.
+/// Returns the token from the values of all `Authorization` headers of a request. It is any bytes
+/// without white space; the verifier decides whether they are a valid token.
 ///
 /// The scheme is case-insensitive (RFC 9110 §11.1); spaces and tabs separate it from the token.
 ///
 /// # Errors
-/// [`BearerError`], when there is no header, several, or one with something else in it.
+/// [`BearerError`], if there is no header, several, or one that is not `Bearer <token>`.
 pub fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8], BearerError> {
     let value = values.next().ok_or(BearerError::Missing)?;
     if values.next().is_some() {
@@ -45,7 +45,7 @@ pub fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8],
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
         return Err(BearerError::Missing);
     }
-    // A list of credentials, as a proxy that joins header lines makes it. No token has a comma.
+    // A list of credentials, as from a proxy that joins header lines. No token contains a comma.
     if token.contains(&b',') {
         return Err(BearerError::Malformed);
     }

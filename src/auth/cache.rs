@@ -1,17 +1,16 @@
-//! Tokens that were found valid before, so that the signature of each is checked once.
+//! A cache of verified tokens, so that each signature is checked only once.
 //!
-//! An entry says only: a token of these very bytes was signed by this key and claims this. Whether
-//! that still lets anybody in is asked at each use: the key must be in the current set, and the
-//! times must hold. So nothing has to be thrown away when the keys change, or time passes.
+//! An entry means only: exactly these bytes were signed by this key, and these are the claims. Each
+//! use checks the rest again: the key must be in the current set, and `exp` and `nbf` must hold. So
+//! nothing needs to be removed when the keys change or time passes.
 //!
-//! - Only a token that passed every check enters, so that a stranger can fill nothing.
-//! - Memory is reserved once, [`ENTRY_SIZE`] bytes an entry, and never grows. What the claims of an
-//!   entry take on top is bounded by [`MAX_CLAIMS`]: a token that claims more is not kept, and is
-//!   verified each time.
-//! - A hit takes 0.65 us, where verifying takes 27 (`cargo bench --bench hot_path`).
-//! - When it is full, the next one to go is found by the CLOCK rule: a hand goes round, spares once
-//!   each entry used since it last came by, and takes the first that was not. A token starts as not
-//!   used: those that are sent only once make room for each other first.
+//! - Only a token that passed every check is added, so a stranger cannot fill the cache.
+//! - The table is allocated once, [`ENTRY_SIZE`] bytes per entry. The claims of an entry take at
+//!   most [`MAX_CLAIMS`] bytes more; a token with larger claims is not cached.
+//! - A hit takes 0.65 us, a verification 27 (`cargo bench --bench hot_path`).
+//! - A full cache evicts by the CLOCK algorithm: a hand moves around the entries, clears the "used"
+//!   mark of those that have one, and stops at the first that has none. New entries have none, so
+//!   tokens that are sent only once evict each other first.
 
 use std::collections::TryReserveError;
 use std::fmt;
@@ -23,33 +22,33 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use super::key_set::{Fingerprint, Key, KeySet};
 use super::verifier::Claims;
 
-/// The most bytes that the claims of a token in the cache take, [`Claims`] itself not counted:
-/// room for about eighty permissions.
+/// The most bytes that the claims of a cached token take, besides [`Claims`] itself: about eighty
+/// permissions.
 pub const MAX_CLAIMS: usize = 2048;
-/// How many entries the hand passes at one time. Without it a large cache of which all entries are
-/// in use would be gone through as a whole, under the lock, for one new token.
+/// The most entries that the hand passes for one new token. Without a bound, it could pass all of a
+/// large cache, under the lock.
 const MAX_STEPS: usize = 32;
-/// No entry: the end of a chain.
+/// The end of a chain.
 const NONE: u32 = u32::MAX;
 
-/// What an entry takes, in bytes, without the texts of its claims: itself, its share of the buckets
-/// (at most two), and its claims with the two counters of an [`Arc`].
+/// The size of an entry in bytes, without the texts of its claims: the entry, its share of the
+/// buckets (at most two), [`Claims`], and the two counters of an [`Arc`].
 pub const ENTRY_SIZE: usize =
     size_of::<Entry>() + 2 * size_of::<u32>() + size_of::<Claims>() + 2 * size_of::<usize>();
 const _: () = assert!(ENTRY_SIZE <= 256);
 
 /// SHA-256 of a whole compact token, signature included.
 ///
-/// Digests are compared as any bytes are, not in constant time. The time taken could tell how far
-/// the digest of a guessed token agrees with one in the cache. But even who knows a whole digest is
-/// no nearer to its token: it would take a preimage of SHA-256.
+/// Digests are not compared in constant time. The timing could reveal how many bytes of a guessed
+/// token's digest match one in the cache. But even a whole digest does not help an attacker to find
+/// its token: that would take a preimage of SHA-256.
 type Digest = [u8; SHA256_OUTPUT_LEN];
 
 /// A cache of verified tokens.
 pub struct TokenCache {
     capacity: usize,
-    // Held for the few steps of a look-up: 10 ns beside the 600 that the digest takes, which is
-    // made outside. More locks than one would gain nothing.
+    // Held for about 10 ns; the digest, which takes 600 ns, is computed before. So one lock is
+    // enough.
     table: Mutex<Table>,
 }
 
@@ -61,16 +60,15 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-/// A hash table of chains, in memory of a fixed size.
+/// A hash table with chaining, of a fixed size.
 struct Table {
-    /// The first entry of each chain, by the first bits of the digest. A power of two of them.
+    /// The first entry of each chain, indexed by bits of the digest. The length is a power of two.
     ///
-    /// The bits of a digest are its hash. An attack on a hash table needs keys of the attacker's
-    /// choice, and these are digests of tokens that the tenant signed, so that no secret hash
-    /// function is called for.
+    /// No secret hash function is needed: an attack on a hash table needs keys that the attacker
+    /// chooses, and these are digests of tokens that the tenant signed.
     buckets: Vec<u32>,
     entries: Vec<Entry>,
-    /// Where the hand stands.
+    /// The index at which the hand is.
     hand: usize,
 }
 
@@ -80,11 +78,11 @@ struct Entry {
     claims: Arc<Claims>,
     /// The next entry of the chain.
     next: u32,
-    /// Whether it has been used since the hand last came by.
+    /// Whether it has been used since the hand last passed.
     used: bool,
 }
 
-/// A token whose digest has been made, to be looked up or to be put in.
+/// The digest of a token, to look it up or to add it.
 pub struct Lookup<'a> {
     cache: &'a TokenCache,
     digest: Digest,
@@ -94,9 +92,9 @@ impl TokenCache {
     /// A cache of at most `capacity` tokens.
     ///
     /// # Errors
-    /// When there is not the memory for it.
+    /// When there is not enough memory.
     pub fn new(capacity: NonZero<usize>) -> Result<TokenCache, TryReserveError> {
-        // More than that have no number, nor any host the memory.
+        // Indices have 32 bits. No host has the memory for more.
         let capacity = capacity.get().min(NONE as usize);
         let mut table = Table {
             buckets: Vec::new(),
@@ -113,7 +111,7 @@ impl TokenCache {
         })
     }
 
-    /// Makes the digest of this token.
+    /// Computes the digest of this token.
     pub fn look_up(&self, token: &[u8]) -> Lookup<'_> {
         let digest = digest(&SHA256, token);
         let digest = digest.as_ref().try_into();
@@ -130,11 +128,11 @@ impl TokenCache {
 }
 
 impl Lookup<'_> {
-    /// The claims of the token, if it is there and the key that signed it is in `keys`: the key
-    /// itself, not another one of the same `kid`.
+    /// Returns the claims of the token, if it is cached and the key that signed it is in `keys`. A
+    /// different key with the same `kid` does not count.
     ///
-    /// An entry of a key that is gone stays until its room is needed. Should the key come back, the
-    /// token is as good as before.
+    /// An entry whose key has left the set stays until it is evicted. If the key comes back, the
+    /// entry counts again.
     pub fn get(&self, keys: &KeySet) -> Option<Arc<Claims>> {
         let (key, claims) = {
             let mut table = self.cache.lock();
@@ -146,7 +144,7 @@ impl Lookup<'_> {
         keys.contains(key).then_some(claims)
     }
 
-    /// Keeps the claims of the token, which has passed every check and was signed by `key`.
+    /// Adds the token, which has passed every check and was signed by `key`.
     pub fn fill(self, key: &Key, claims: &Arc<Claims>) {
         if size(claims) > MAX_CLAIMS {
             return;
@@ -159,12 +157,12 @@ impl Lookup<'_> {
             used: false,
         };
         let replaced = self.cache.lock().insert(entry, self.cache.capacity);
-        // Behind the lock: the last of the claims frees memory.
+        // After the lock is released, as this may free memory.
         drop(replaced);
     }
 }
 
-/// What `claims` take in bytes besides themselves.
+/// The bytes that `claims` take besides [`Claims`] itself.
 fn size(claims: &Claims) -> usize {
     let subject = claims.subject.as_ref().map_or(0, |subject| subject.len());
     subject + claims.permissions.size()
@@ -187,9 +185,9 @@ impl Table {
         None
     }
 
-    /// Puts `entry` in; what goes for it comes out.
+    /// Adds `entry`. Returns the one it replaces, if any.
     fn insert(&mut self, mut entry: Entry, capacity: usize) -> Option<Entry> {
-        // Another thread may have verified the same token meanwhile.
+        // Another thread may have verified the same token in the meantime.
         if let Some(at) = self.find(&entry.digest) {
             let old = &mut self.entries[at];
             (entry.next, entry.used) = (old.next, old.used);
@@ -209,7 +207,7 @@ impl Table {
         Some(std::mem::replace(&mut self.entries[at], entry))
     }
 
-    /// The entry that goes next. There is one.
+    /// The index of the entry to evict. The table must not be empty.
     fn victim(&mut self) -> usize {
         let mut steps = 0;
         loop {
@@ -222,7 +220,7 @@ impl Table {
         }
     }
 
-    /// Takes an entry out of its chain.
+    /// Removes an entry from its chain.
     fn unlink(&mut self, at: usize) {
         let next = self.entries[at].next;
         let bucket = self.bucket(&self.entries[at].digest);

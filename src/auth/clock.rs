@@ -1,28 +1,28 @@
-//! The clocks of a host, and the least that the one which can be set must say to be believed.
+//! The two clocks of a host, and the floor below which the wall clock is not believed.
 
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How far behind the floor a wall clock may be and still be believed.
+/// How far the wall clock may be behind the floor and still be believed.
 const TOLERANCE: Duration = Duration::from_secs(24 * 3600);
 
-/// Time since the host booted, suspend included. Intervals are measured with it: the wall clock
-/// jumps when it is set, and `std::time::Instant` stands still while the host is suspended.
+/// Time since boot, including suspend (`CLOCK_BOOTTIME`). Intervals are measured with it: the wall
+/// clock jumps when it is set, and `std::time::Instant` stops during suspend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootTime(Duration);
 
 impl BootTime {
-    /// This moment.
+    /// Now.
     pub fn now() -> BootTime {
         let time = clock_gettime(ClockId::Boottime);
-        // Neither is ever negative: the clock begins at zero.
+        // The clock starts at zero, so neither is negative.
         let (seconds, nanoseconds) = (time.tv_sec as u64, time.tv_nsec as u32);
         BootTime(Duration::new(seconds, nanoseconds))
     }
 
-    /// How long after `earlier` this is; zero when it is before it.
+    /// The time since `earlier`; zero if this is before it.
     pub fn since(self, earlier: BootTime) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -36,17 +36,17 @@ impl Add<Duration> for BootTime {
     }
 }
 
-/// Now, by both clocks.
+/// A moment, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// The clock that nobody sets.
+    /// Time since boot.
     pub boot: BootTime,
-    /// What this host's wall clock says.
+    /// The wall clock of this host.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// This moment.
+    /// Now.
     pub fn now() -> Moment {
         Moment {
             boot: BootTime::now(),
@@ -55,17 +55,17 @@ impl Moment {
     }
 }
 
-/// The least that a wall clock which is right can say: the latest of
+/// The earliest time that a right wall clock can show. It is the latest of
 ///
 /// - the date of this program,
-/// - the `Date` of the answer that the keys in hand came with, in this run or an earlier one,
-/// - the `Date` of the tenant's latest answer, whatever that answer was,
+/// - the `Date` that came with the current keys, in this run or, from disk, in an earlier one,
+/// - the `Date` of the tenant's latest answer of any kind,
 ///
-/// each with the time that has passed since it became known. So it rises while the program runs.
+/// each plus the time since it became known. So the floor rises while the program runs.
 ///
-/// A later `Date` replaces an earlier one of its kind even if it is the lower one: after one answer
-/// of a tenant whose clock was ahead, the next right one lets users in again. Nothing lowers the
-/// program's date: a copy on disk cannot, nor can the tenant.
+/// A new `Date` replaces the previous one of its kind even if it is earlier: if the tenant's clock
+/// was ahead once, the next right `Date` corrects that. Neither the tenant nor a copy on disk can
+/// lower the floor below the date of the program.
 #[derive(Debug)]
 pub(super) struct ClockFloor {
     program: Known,
@@ -73,7 +73,7 @@ pub(super) struct ClockFloor {
     answer: Option<Known>,
 }
 
-/// A date that had come when this host's clock since boot said that.
+/// A date, and when it became known.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     date: SystemTime,
@@ -92,7 +92,7 @@ impl ClockFloor {
         }
     }
 
-    /// Keys were got with this `Date`: from the tenant now, or from it in an earlier run.
+    /// Keys came with this `Date`, from the tenant or from disk.
     pub(super) fn set_keys_date(&mut self, date: SystemTime, now: BootTime) {
         self.keys = Some(Known { date, at: now });
     }
@@ -102,17 +102,18 @@ impl ClockFloor {
         self.answer = Some(Known { date, at: now });
     }
 
+    /// The floor at this time.
     pub(super) fn at(&self, now: BootTime) -> SystemTime {
         let known = [Some(self.program), self.keys, self.answer];
         let dates = known.into_iter().flatten().map(|known| {
             let passed = now.since(known.at);
-            // A date at the end of all time, as a file may say, does not rise.
+            // A file can contain a date so late that nothing can be added.
             known.date.checked_add(passed).unwrap_or(known.date)
         });
         dates.max().unwrap_or(self.program.date)
     }
 
-    /// By how much the wall clock is behind, if that is too much to believe it.
+    /// How far the wall clock is behind the floor, if too far to be believed.
     pub(super) fn too_far_behind(&self, now: Moment) -> Option<Duration> {
         let behind = self.at(now.boot).duration_since(now.wall).ok()?;
         (behind > TOLERANCE).then_some(behind)

@@ -1,8 +1,8 @@
-//! The copy of the last good key set on disk: what lets a host serve after a reboot without network.
+//! The copy of the key set on disk, so that a host can serve after a reboot without network.
 //!
-//! One file, `jwks.json`, replaced as a whole: whoever reads it, after whatever crash, finds the old
-//! copy or the new one. It is no secret (the keys are public), but who can write it decides who is
-//! let in; so it is for its owner alone.
+//! The file `jwks.json` is replaced atomically: after a crash it is the old copy or the new one. It
+//! is not secret, as the keys are public. But whoever can write it decides which tokens are
+//! accepted, so only its owner can.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,38 +19,38 @@ use crate::file::{self, ReadError};
 
 /// The name of the file in the state directory.
 const FILE: &str = "jwks.json";
-/// What a new copy is called until it is complete.
+/// The name of a new copy until it is complete.
 const TEMPORARY: &str = "jwks.json.tmp";
-/// The largest copy read, in MiB: the largest key set, with each of its bytes escaped.
+/// The largest copy that is read, in MiB: the largest key set with each of its bytes escaped.
 const MAX_MIB: u64 = 4;
-/// How old a copy of unchanged keys may become before it is written again.
+/// The age at which a copy of unchanged keys is written again.
 const REWRITE_AFTER: Duration = Duration::from_secs(3600);
-/// The version of the file's form.
+/// The version of the file format.
 const VERSION: u32 = 1;
 
-/// Where the key set of one tenant is kept.
+/// The copy of one tenant's key set.
 #[derive(Debug)]
 pub struct DiskCopy {
     folder: PathBuf,
     issuer: String,
-    /// What is there, as far as known: the text and its stamp.
+    /// The text and the time of the copy on disk, as far as known.
     written: Option<(Arc<[u8]>, SystemTime)>,
-    /// Whether the last attempt to write failed, and the log knows.
+    /// Whether the last write failed, which has been logged.
     is_failing: bool,
 }
 
-/// The text of a key set, with what must be known of it later.
+/// The text of a key set, and its times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// The JWK Set, as the tenant sent it.
     pub text: Arc<[u8]>,
-    /// When it was fetched, by the tenant's clock.
+    /// When it was fetched, in the tenant's time.
     pub fetched: SystemTime,
-    /// How long it was fresh from then on.
+    /// How long it is fresh from then on.
     pub fresh_for: Duration,
 }
 
-/// The file.
+/// The contents of the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
     version: u32,
@@ -64,7 +64,7 @@ struct Record {
 }
 
 impl DiskCopy {
-    /// The copy in `folder` of the keys of `issuer`. Nothing is read or written yet.
+    /// The copy of `issuer`'s keys in `folder`. Does not read or write yet.
     pub fn new(folder: PathBuf, issuer: String) -> DiskCopy {
         DiskCopy {
             folder,
@@ -74,8 +74,8 @@ impl DiskCopy {
         }
     }
 
-    /// What is there, when it is whole, for this issuer, and passes the checks of a fetched set.
-    /// Anything else is a warning in the log, except that there is no file.
+    /// Reads the copy, if it is complete, for this issuer, and a well-formed key set. Otherwise
+    /// logs a warning, unless there is no file.
     pub fn load(&mut self) -> Option<(KeySet, Stored)> {
         let path = self.folder.join(FILE);
         let loaded = match read(&path) {
@@ -113,7 +113,8 @@ impl DiskCopy {
         Ok((keys, stored))
     }
 
-    /// Writes `stored`, unless what is there says nearly the same. Failure is a warning, once.
+    /// Writes `stored`, unless the copy on disk is nearly the same. The first of several failures
+    /// in a row is logged as a warning.
     pub fn keep(&mut self, stored: Stored) {
         if self.is_kept(&stored) {
             return;
@@ -129,7 +130,8 @@ impl DiskCopy {
                 if !std::mem::replace(&mut self.is_failing, true) {
                     let folder = self.folder.display();
                     warn!(
-                        "cannot keep the keys in {folder}: {error}; a restart without network will have none"
+                        "cannot keep the keys in {folder}: {error}; after a restart without \
+                         network there will be none"
                     );
                 }
             }
@@ -162,19 +164,19 @@ impl DiskCopy {
         let temporary = self.folder.join(TEMPORARY);
         let written = write_new(&temporary, &serde_json::to_vec(&record)?)
             .and_then(|()| fs::rename(&temporary, self.folder.join(FILE)))
-            // The rename is on disk only when the folder is.
+            // The rename is durable only after the folder is synced.
             .and_then(|()| File::open(&self.folder)?.sync_all());
         if written.is_err() {
-            // Half a file on a full disk helps nobody.
+            // An incomplete file only takes space on a full disk.
             let _ = fs::remove_file(&temporary);
         }
         written
     }
 }
 
-/// The whole of a regular file.
+/// Reads a regular file of at most [`MAX_MIB`].
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    // Not opened at all if it is not a file: opening a pipe would wait for a writer.
+    // Checked before it is opened: opening a pipe would wait for a writer.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() && !metadata.is_dir() {
         return Err(ReadError::NotAFile);
@@ -183,7 +185,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A leftover of a crash is replaced, whatever it is, and never written through.
+    // A leftover of a crash is removed, not opened: it may be a link.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

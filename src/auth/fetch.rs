@@ -1,4 +1,4 @@
-//! One fetch of the tenant's key set, over https and nothing else.
+//! Fetches the tenant's key set, over https only.
 
 use std::fmt;
 use std::io;
@@ -12,9 +12,9 @@ use ureq::{Agent, Body, Error, Proxy};
 
 use super::key_set::{KeySet, KeySetError};
 
-/// The time for a whole fetch, name resolution to last byte.
+/// The time for a whole fetch, from name resolution to the last byte.
 const FETCH_TIME: Duration = Duration::from_secs(5);
-/// The largest key set, in bytes. Auth0's have about 3,000.
+/// The largest key set that is read, in bytes. Auth0's have about 3,000.
 const MAX_BYTES: u64 = 512 * 1024;
 
 /// Fetches a tenant's key set.
@@ -28,47 +28,47 @@ pub struct Fetcher {
 /// What a fetch asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Question {
-    /// What the tenant named the set that is held: it need not be sent again (RFC 9110 §13.1.2).
+    /// The `ETag` of the current set, which then need not be sent again (RFC 9110 §13.1.2).
     pub etag: Option<String>,
-    /// Whether the tenant itself must be asked, whatever a cache on the way has (RFC 9111 §5.2.1.4).
+    /// Whether a cache on the way must ask the tenant again (RFC 9111 §5.2.1.4).
     pub no_cache: bool,
 }
 
-/// What a fetch brings.
+/// The result of a fetch.
 pub type Answer = Result<Fetched, Refused>;
 
-/// The tenant's word on its keys.
+/// A fetch that succeeded.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The keys; `None` when they are those of the `ETag` that was sent.
+    /// The keys; `None` if they are still those of the `ETag` that was sent.
     pub new: Option<NewKeys>,
-    /// The tenant's clock.
+    /// The tenant's time.
     pub date: Option<SystemTime>,
-    /// How long the keys stay fresh, from when the tenant sent them (RFC 9111 §5.2.2.1).
+    /// How long the keys are fresh, from when the tenant sent them (RFC 9111 §5.2.2.1).
     pub max_age: Option<Duration>,
-    /// How long ago that was, if a cache has kept them since (RFC 9111 §5.1).
+    /// How long ago the tenant sent them, if they come from a cache (RFC 9111 §5.1).
     pub age: Duration,
 }
 
-/// A key set as it came.
+/// A key set as it was received.
 #[derive(Debug)]
 pub struct NewKeys {
     /// The usable keys.
     pub keys: KeySet,
-    /// The JWK Set they were read from.
+    /// The JWK Set they were parsed from.
     pub text: Vec<u8>,
-    /// The name the tenant gave this version of it.
+    /// Its `ETag`.
     pub etag: Option<String>,
 }
 
-/// A fetch that brought no keys.
+/// A fetch that failed.
 #[derive(Debug)]
 pub struct Refused {
     /// Why.
     pub error: FetchError,
-    /// The tenant's clock, when it answered at all.
+    /// The tenant's time, if it answered.
     pub date: Option<SystemTime>,
-    /// When the tenant asks to be asked again (RFC 9110 §10.2.3).
+    /// How long the tenant asks to wait before the next fetch (RFC 9110 §10.2.3).
     pub retry_after: Option<Duration>,
 }
 
@@ -90,36 +90,36 @@ impl From<FetchError> for Refused {
     }
 }
 
-/// Why there is no key set. Its `Display` names the layer that failed, and what may mend it.
+/// Why a fetch failed. Its `Display` names the layer that failed, and what may fix it.
 #[derive(Debug)]
 pub enum FetchError {
-    /// The name of the tenant has no address.
+    /// The tenant's host name could not be resolved.
     Resolve(String),
-    /// No connection.
+    /// No connection could be made.
     Connect(String),
-    /// No connection to the proxy, or none through it.
+    /// The proxy could not be reached, or made no connection.
     Proxy(String),
-    /// A connection that ended before the answer did.
+    /// The connection ended before the answer was complete.
     Broken(String),
-    /// A connection, but no TLS session that can be trusted.
+    /// No trustworthy TLS session could be made.
     Tls(String),
-    /// Not finished within the time for a fetch.
+    /// The answer was not complete in time.
     Timeout(String),
-    /// An answer other than 200.
+    /// The answer's status is not 200.
     Status(u16),
-    /// Not the HTTP that was expected.
+    /// The answer is not HTTP as expected.
     Http(String),
-    /// More bytes than a key set has.
+    /// The answer is too large.
     TooLarge,
-    /// An answer that is not a key set.
+    /// The answer is not a key set.
     KeySet(KeySetError),
-    /// The fetch broke down inside: a thread that could not be started, as a rule.
+    /// The fetch panicked, most likely because no thread could be started.
     Panicked,
 }
 
 impl Fetcher {
-    /// Fetches from the tenant at `domain` (`host` or `host:port`), trusting Mozilla's roots and
-    /// `extra_roots`, through `proxy` if there is one.
+    /// A fetcher for the tenant at `domain` (`host` or `host:port`). It trusts Mozilla's roots and
+    /// `extra_roots`, and goes through `proxy` if there is one.
     pub fn new(
         domain: &str,
         extra_roots: Vec<Certificate<'static>>,
@@ -132,18 +132,18 @@ impl Fetcher {
         }
     }
 
-    /// Where the keys come from.
+    /// The address of the key set.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Fetches and reads the key set, unless the tenant says that it still is the one named by the
-    /// `ETag`. Takes 5 s at most.
+    /// Fetches the key set and parses it, unless the tenant answers that the `ETag` is still valid.
+    /// Takes 5 s at most.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn fetch(&self, question: &Question) -> Answer {
-        // ureq starts a thread to bound name resolution, and panics when there is none to be had.
+        // To limit the time of name resolution, ureq starts a thread; it panics if it cannot.
         let fetched = catch_unwind(AssertUnwindSafe(|| self.fetch_now(question)));
         fetched.unwrap_or_else(|_| Err(FetchError::Panicked.into()))
     }
@@ -187,8 +187,8 @@ impl Fetcher {
         }
     }
 
-    /// Made anew for each fetch: a fetch is rare, and the roots parsed into it are the largest
-    /// thing in the process.
+    /// Made for each fetch and then dropped: fetches are rare, and the parsed roots would be the
+    /// largest object in the process.
     fn agent(&self) -> Agent {
         let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
         let roots = mozilla
@@ -216,7 +216,7 @@ impl Fetcher {
     }
 }
 
-/// The keys in an answer; `None` when it says that they have not changed, and may say so.
+/// Reads the keys in an answer; `None` for a 304, if one is allowed.
 fn read(
     answer: &mut Response<Body>,
     may_be_unchanged: bool,
@@ -259,13 +259,13 @@ fn age(answer: &Response<Body>) -> Duration {
     age.unwrap_or_default()
 }
 
-/// RFC 9111 §1.2.2: a number too large to hold counts as the largest.
+/// RFC 9111 §1.2.2. A number that is too large counts as the largest.
 fn delta_seconds(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
 }
 
-/// In seconds, or until a time on the tenant's clock.
+/// Either a number of seconds, or a time by the tenant's clock.
 fn retry_after(answer: &Response<Body>, date: Option<SystemTime>) -> Option<Duration> {
     let value = header(answer, "retry-after")?;
     if let Ok(seconds) = value.parse() {
@@ -302,7 +302,7 @@ fn from_io(error: &io::Error) -> FetchError {
     {
         return FetchError::Tls(tls.to_string());
     }
-    // The standard library gives a failed resolution no kind of its own.
+    // The standard library has no error kind for failed name resolution.
     if text.contains("lookup address") {
         return FetchError::Resolve(text);
     }
@@ -349,7 +349,8 @@ impl fmt::Display for FetchError {
             FetchError::Status(status @ 300..400) => {
                 write!(
                     f,
-                    "the tenant answered HTTP {status}, and redirects are not followed (is AUTH0_DOMAIN right?)"
+                    "the tenant answered HTTP {status}, and redirects are not followed (is \
+                     AUTH0_DOMAIN right?)"
                 )
             }
             FetchError::Status(404) => {
@@ -362,7 +363,7 @@ impl fmt::Display for FetchError {
             FetchError::TooLarge => write!(f, "the answer has more than {} KiB", MAX_BYTES / 1024),
             FetchError::KeySet(error) => write!(f, "{error}"),
             FetchError::Panicked => {
-                f.write_str("the fetch broke down, probably for lack of threads or memory")
+                f.write_str("the fetch panicked, probably because threads or memory ran out")
             }
         }
     }
@@ -370,7 +371,7 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// What a failed TLS handshake most often means.
+/// The most common cause of a failed TLS handshake, as a hint.
 fn tls_hint(text: &str) -> &'static str {
     if text.contains("UnknownIssuer") {
         " (a private CA, or a proxy that opens TLS? put its certificate into SSL_CERT_FILE)"

@@ -1,8 +1,8 @@
-//! JSON from strangers, read so that nothing surprising passes.
+//! Parses JSON from strangers strictly.
 //!
-//! serde's derived structs are nearly right: they skip unread members without recursion and refuse
-//! duplicates of those they read. What they get wrong for signed data is mended here: they take
-//! arrays for objects, `null` for an absent member, and bytes that are not UTF-8 in what they skip.
+//! serde's derived structs are almost strict enough: they skip unread members without recursion and
+//! reject duplicates of those they read. But they accept arrays as objects, `null` as an absent
+//! member, and invalid UTF-8 in skipped members. The code here does not.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,29 +12,29 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::strings::Strings;
 
-/// One member of an object, of whatever type it has.
+/// A member of an object, of any type.
 #[derive(Debug, Default, PartialEq)]
 pub enum Member<'a> {
-    /// Not there at all.
+    /// Not there.
     #[default]
     Absent,
     /// A string.
     String(Cow<'a, str>),
-    /// A number. Integers above 2^53 lose digits that no use of them here needs.
+    /// A number. Integers above 2^53 lose digits, which does not matter for times.
     Number(f64),
-    /// An array of nothing but strings.
+    /// An array with only strings in it.
     Strings(Strings),
-    /// Anything else, `null` among it.
+    /// Anything else, including `null`.
     Other,
 }
 
 impl<'a> Member<'a> {
-    /// Whether the member is not there. `null` is there.
+    /// Whether the member is absent. `null` is not.
     pub fn is_absent(&self) -> bool {
         matches!(self, Member::Absent)
     }
 
-    /// The string, when it is one.
+    /// The string, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Member::String(text) => Some(text),
@@ -43,7 +43,7 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Reads `bytes` as one object.
+/// Parses `bytes` as one object.
 ///
 /// # Errors
 /// What `bytes` are not, to be put behind "is not": "UTF-8", "a JSON object", "a JSON object of the
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for MemberVisitor {
     }
 }
 
-/// An array's element: a string, or something that is not looked into.
+/// An array element: a string, or something else, which is skipped.
 struct Element<'a>(Option<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for ElementVisitor {
         Ok(None)
     }
 
-    // The elements of what is not looked into are skipped by serde_json without recursion.
+    // serde_json skips nested elements without recursion.
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         while elements.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)

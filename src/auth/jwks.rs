@@ -1,4 +1,4 @@
-//! The tenant's current key set: kept behind a mutex, fetched by one thread, never by a request.
+//! The tenant's current key set, behind a mutex. One thread fetches it; no request does.
 //!
 //! ```text
 //!                          +---------+
@@ -16,23 +16,24 @@
 //!                      +--------------------------------+--------------------------->-+
 //! ```
 //!
-//! A well-formed key set is the tenant's word, even if nothing in it is usable: it replaces the keys
-//! in hand, on disk as well. Then requests get 503, and the next fetch is within a minute. Anything
-//! else is a failure, which changes nothing about the keys in hand. They serve
+//! A well-formed key set always replaces the current keys, in memory and on disk, even if none of
+//! its keys is usable. In that case requests get 503, and the next fetch follows within a minute.
+//! Any other answer is a failure and leaves the current keys as they are. They are used
 //!
-//! - while *fresh*: within the `max-age` the tenant gave them (5 min to 24 h, else 10 min);
+//! - while *fresh*: for the `max-age` of the tenant's answer, less its `Age` (5 min to 24 h; 10 min
+//!   without a `max-age`);
 //! - then while *stale*: for `JWKS_MAX_STALE_SECONDS` more;
 //! - then no longer: requests get 503 until a fetch succeeds.
 //!
-//! A token asks for a fetch when its key is not in the set, or when there is no set to serve, and
-//! only if nothing but its signature is left to check. Two fetches that tokens asked for are at
-//! least `JWKS_COOLDOWN_SECONDS` apart. Whoever asked waits a little for the outcome.
+//! A token causes a fetch if its key is not in the set, or if there is no usable set, and if all of
+//! it but the signature is valid. Two fetches that tokens cause are at least
+//! `JWKS_COOLDOWN_SECONDS` apart. The request waits a short time for the outcome.
 //!
-//! A host whose clock is more than a day behind the [`ClockFloor`](super::clock) has not been told the time yet,
-//! and lets nobody in until it has.
+//! If the host's clock is more than a day behind the [clock floor](super::clock), it is not
+//! believed, and requests get 503.
 //!
-//! Within a run, keys age by the clock since boot, which no clock change touches and which counts
-//! suspend. The wall clock counts only for keys that an earlier run has left on disk.
+//! The age of keys fetched in this run is measured by the time since boot, which includes suspend
+//! and does not jump. The wall clock is used only for keys that an earlier run left on disk.
 
 mod lines;
 mod state;
@@ -55,13 +56,13 @@ use state::{Cause, MIN_PAUSE, State};
 
 pub use state::{Settings, Unavailable};
 
-/// How long a request waits for a fetch: for the very first one, and for any other.
+/// How long a request waits for the first fetch, and for any other.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const WAIT: Duration = Duration::from_secs(1);
-/// How long the refresher sleeps at one time. Waiting goes by a clock that stands still in suspend;
-/// so a fetch that has come due meanwhile begins this much after the host has woken up.
+/// The longest sleep of the refresher. A sleep is measured by a clock that stops during suspend;
+/// with this bound, a fetch that became due during suspend starts soon after it.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
-/// The longest pause of the refresher after a panic; the first is the shortest after a failure.
+/// The longest pause after a panic of the refresher. The first one is [`MIN_PAUSE`].
 const MAX_PANIC_PAUSE: Duration = Duration::from_secs(60);
 
 /// The current key set, shared by all requests.
@@ -76,16 +77,16 @@ struct Shared {
     state: Mutex<State>,
     /// How many requests wait for a fetch.
     waiting: AtomicUsize,
-    /// Signalled when a fetch is wanted, and when one has ended.
+    /// Notified when a fetch is wanted and when one has ended.
     changed: Condvar,
 }
 
 impl Jwks {
-    /// Takes the keys from `disk`, if it has usable ones, and starts the refresher, which fetches
-    /// at once.
+    /// Loads the key set from `disk`, if there is one, and starts the thread that fetches, which
+    /// does so at once.
     ///
     /// # Errors
-    /// When its thread cannot be started.
+    /// When the thread cannot be started.
     pub fn start(fetcher: Fetcher, disk: Option<DiskCopy>, settings: Settings) -> io::Result<Jwks> {
         let url = fetcher.url().to_owned();
         let fetch = move |question: &Question| fetcher.fetch(question);
@@ -122,13 +123,13 @@ impl Jwks {
         Ok(Jwks { shared })
     }
 
-    /// Has the keys fetched now, whatever was fetched when.
+    /// Starts a fetch now, whenever the last one was.
     pub fn refresh(&self) {
         self.shared.lock().want(Cause::Operator);
         self.shared.changed.notify_all();
     }
 
-    /// The keys that count at this moment.
+    /// Returns the current key set, which has at least one key.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -136,12 +137,12 @@ impl Jwks {
         self.shared.with_state(|state| state.current(now))
     }
 
-    /// The keys after a look at whether the tenant has new ones: for a token that only lacks a key
-    /// to verify it. `seen` is the set that does not have it, if there is one. Waits for a fetch,
-    /// up to 2 s for the first and 1 s for any other.
+    /// Returns a key set that is recent enough to decide on a token whose key is unknown. `seen` is
+    /// the set that lacks the key, if there is a set. Waits for a fetch if need be: up to 2 s for
+    /// the first one, 1 s for any other.
     ///
     /// # Errors
-    /// [`Unavailable`] when it cannot be told whether the tenant has that key.
+    /// [`Unavailable`], if it stays unknown whether the tenant has that key.
     pub fn newer_than(&self, seen: Option<&Arc<KeySet>>) -> Result<Arc<KeySet>, Unavailable> {
         let asked_at = Moment::now();
         let (ended_before, is_expected) = self.shared.with_state(|state| {
@@ -166,8 +167,8 @@ impl Jwks {
         })
     }
 
-    /// Called before this thread waits for a fetch, with no lock held. What comes back is dropped
-    /// when it has waited.
+    /// Called before this thread waits for a fetch, with no lock held. The result is dropped after
+    /// the wait.
     fn begin_wait(&self) -> Result<Waiting<'_>, Unavailable> {
         let count = &self.shared.waiting;
         let one_more =
@@ -180,8 +181,8 @@ impl Jwks {
         }
     }
 
-    /// Waits until a fetch has ended since there were `ended_before`, none is expected any more, or
-    /// the time for it is over.
+    /// Waits until a fetch has ended, no fetch is expected any more, or the time is over.
+    /// `ended_before` is the number of fetches that had ended before.
     fn wait_for_end(&self, ended_before: u64) {
         let deadline = Instant::now() + if ended_before == 0 { FIRST_WAIT } else { WAIT };
         let mut state = self.shared.lock();
@@ -205,8 +206,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shared {
-    /// Changes the state, or looks at it. Whatever is to be logged of that is written when the lock
-    /// is released.
+    /// Runs `change` under the lock, then releases the lock and logs the lines that `change` left.
     fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = change(&mut state);
@@ -217,7 +217,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock panics half-way through a change; should it, what is there is whole.
+        // No code under the lock panics halfway through a change, so the state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -229,7 +229,7 @@ impl Shared {
 
 type Fetch = Box<dyn FnMut(&Question) -> Answer + Send>;
 
-/// The thread that does all fetching.
+/// The thread that fetches the keys.
 struct Refresher {
     url: String,
     fetch: Fetch,
@@ -238,7 +238,7 @@ struct Refresher {
 }
 
 impl Refresher {
-    /// Goes on for ever: a panic costs a fetch and a pause.
+    /// Never returns. After a panic it pauses and goes on.
     fn run(mut self) {
         let mut panics = 0;
         loop {
@@ -250,21 +250,21 @@ impl Refresher {
             panics = panics.saturating_add(1);
             self.shared.lock().abandon(Moment::now(), pause);
             self.shared.changed.notify_all();
-            // The log itself may be what panics.
+            // Logging itself may be what panics.
             let _ = catch_unwind(|| {
                 let pause = pause.as_secs();
-                error!("the thread that fetches the keys panicked, it goes on in {pause} s");
+                error!("the thread that fetches the keys panicked; it restarts in {pause} s");
             });
             thread::sleep(pause);
         }
     }
 
-    /// Waits until it is time for a fetch, and sees to what it brings.
+    /// Waits until it is time for a fetch, fetches, and applies the result.
     fn fetch_once(&mut self) {
         let question = self.wait_until_wanted();
         let answer = (self.fetch)(&question);
         let to_keep = self.take(answer);
-        // Behind the lock and the waiting requests: a slow disk holds up nobody.
+        // Last, and without the lock: a slow disk must not delay requests.
         if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {
             disk.keep(stored);
         }
@@ -281,7 +281,7 @@ impl Refresher {
         state.begin()
     }
 
-    /// What is to be kept on disk of it.
+    /// Applies a fetch result. Returns what to save to disk.
     fn take(&self, answer: Answer) -> Option<Stored> {
         let now = Moment::now();
         let random = random();
@@ -298,7 +298,7 @@ impl Refresher {
                     None
                 }
             };
-            // Before the log is written, which may take long.
+            // Before the log is written, which may take a while.
             self.shared.changed.notify_all();
             (to_keep, state.standing(failure.as_deref(), now))
         });
@@ -313,7 +313,8 @@ fn write(lines: Vec<Line>) {
     }
 }
 
-/// From 0 to 1, to spread out the fetches of many hosts. Each `RandomState` has keys of its own.
+/// A random number from 0 to 1, so that many hosts do not fetch at the same time. Each
+/// `RandomState` has its own random keys.
 fn random() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) as f64 / u64::MAX as f64

@@ -1,4 +1,4 @@
-//! A tenant's signing keys: JWK Set JSON (RFC 7517 §5) to the keys that may verify a token.
+//! Parses a tenant's JWK Set (RFC 7517 §5) into the keys that may verify tokens.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,9 +13,9 @@ use super::algorithm::{self, Algorithm, KeyMembers};
 use super::json::{self, Member};
 use crate::escape::Escaped;
 
-/// The most keys a set may have, usable or not.
+/// The most keys that a set may have, usable or not.
 pub const MAX_KEYS: usize = 100;
-/// The longest key id that is logged, in bytes.
+/// The length at which a logged key id is cut, in bytes.
 const MAX_LOGGED_ID: usize = 100;
 
 /// A key that may verify tokens.
@@ -26,8 +26,8 @@ pub struct Key {
     fingerprint: Fingerprint,
 }
 
-/// What a key is: its `kid`, its algorithm and all it consists of, in one digest. Two keys are the
-/// same exactly when these are.
+/// A digest of a key's `kid`, algorithm and public numbers. Two keys are the same if and only if
+/// their fingerprints are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
@@ -36,7 +36,7 @@ impl Fingerprint {
         let mut digest = Context::new(&SHA256);
         let names = [id.as_bytes(), algorithm.name.as_bytes()];
         for part in names.into_iter().chain(parts.iter().map(Vec::as_slice)) {
-            // The length before each part, so that no byte can move from one to the next.
+            // The length comes before each part, so that different parts give different input.
             digest.update(&(part.len() as u64).to_le_bytes());
             digest.update(part);
         }
@@ -62,7 +62,7 @@ impl Key {
         &self.decoding_key
     }
 
-    /// What the key is, whatever set it is in.
+    /// The key's fingerprint, the same in every set.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -75,12 +75,12 @@ pub struct KeySet {
     remarks: Vec<String>,
 }
 
-/// Why there is no key set in a text.
+/// Why a text is not a key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySetError {
-    /// Not a JSON object with an array `keys`.
+    /// Not a JSON object with an array `keys`; what it is not.
     NotAKeySet(String),
-    /// More than [`MAX_KEYS`].
+    /// More than [`MAX_KEYS`] keys.
     TooManyKeys,
 }
 
@@ -96,11 +96,11 @@ impl fmt::Display for KeySetError {
 impl std::error::Error for KeySetError {}
 
 impl KeySet {
-    /// Reads a JWK Set. Keys that cannot verify a token are left out, each with a
-    /// [remark](KeySet::remarks). It is a set even when none is left.
+    /// Parses a JWK Set. Keys that cannot verify a token are left out, each with a
+    /// [remark](KeySet::remarks). The set may end up empty.
     ///
     /// # Errors
-    /// [`KeySetError`], when the text is not a key set of a sane size.
+    /// [`KeySetError`], if the text is not a key set with at most [`MAX_KEYS`] keys.
     pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
         let set: JwkSet<'_> = json::object(text).map_err(KeySetError::NotAKeySet)?;
         if set.keys.0.len() > MAX_KEYS {
@@ -122,7 +122,7 @@ impl KeySet {
         Ok(KeySet { keys, remarks })
     }
 
-    /// Whether no key in it may verify a token.
+    /// Whether it has no usable key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
@@ -132,18 +132,18 @@ impl KeySet {
         self.keys.iter().find(|key| key.id == id)
     }
 
-    /// Whether it has exactly this key: not only one of the same `kid`.
+    /// Whether it has this very key, not only one with the same `kid`.
     pub fn contains(&self, fingerprint: Fingerprint) -> bool {
         self.keys.iter().any(|key| key.fingerprint == fingerprint)
     }
 
-    /// What was left out and why, a line each.
+    /// Which keys were left out and why, one line each.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 }
 
-/// How many keys, and which: for the log.
+/// The number of keys and their ids, for the log.
 impl fmt::Display for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
@@ -167,7 +167,7 @@ struct JwkSet<'a> {
 
 struct Jwks<'a>(Vec<Jwk<'a>>);
 
-/// One element of `keys`, of whatever type: a strange one spoils itself, not the set.
+/// One element of `keys`, of any type: a malformed one makes itself unusable, not the set.
 #[derive(Default)]
 struct Jwk<'a> {
     is_object: bool,
@@ -207,8 +207,8 @@ impl Jwk<'_> {
     }
 }
 
-/// `key_ops`, RFC 7517 §4.3. Beside a `use`, which is `sig` here, it may name nothing but what
-/// signatures are for: of an operation unknown here, nobody can tell that the two agree.
+/// Checks `key_ops` (RFC 7517 §4.3). A `use` is known to be `sig` here. With one, only `sign` and
+/// `verify` are allowed: other operations contradict it, or may.
 fn check_operations(key_ops: &Member<'_>, has_use: bool) -> Result<(), &'static str> {
     let operations = match key_ops {
         Member::Absent => return Ok(()),
@@ -252,7 +252,7 @@ impl<'de> Visitor<'de> for JwksVisitor {
                 None => return Ok(keys),
             }
         }
-        // One too many to count: the rest is only skipped.
+        // Too many keys: the rest is skipped.
         while elements.next_element::<IgnoredAny>()?.is_some() {}
         Ok(keys)
     }
@@ -294,7 +294,7 @@ impl<'de> Visitor<'de> for JwkVisitor {
                 },
             };
             let value = members.next_value()?;
-            // Of two members with one name neither counts.
+            // If a member is there twice, neither counts.
             *member = if member.is_absent() {
                 value
             } else {
@@ -334,7 +334,7 @@ impl<'de> Visitor<'de> for JwkVisitor {
     }
 }
 
-/// A member's name, copied only when it has escapes.
+/// A member's name, copied only if it has escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {

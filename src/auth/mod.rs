@@ -1,4 +1,4 @@
-//! A token to claims. Knows nothing of sockets.
+//! Turns an access token into its claims. Knows nothing of sockets.
 
 mod algorithm;
 pub mod bearer;
@@ -28,14 +28,14 @@ pub use jwks::{Jwks, Unavailable};
 pub use key_set::KeySet;
 pub use verifier::{Claims, TokenError, Verifier};
 
-/// Why a request is not let in.
+/// Why a request is not authenticated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AuthError {
-    /// It brings no bearer token.
+    /// It has no bearer token.
     Bearer(BearerError),
-    /// It cannot be told whether its token is valid.
+    /// Whether its token is valid cannot be checked at the moment.
     Unavailable(Unavailable),
-    /// Its token is refused.
+    /// Its token is not valid.
     Token(TokenError),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for AuthError {
 
 impl Error for AuthError {}
 
-/// Tells whom a request is from.
+/// Authenticates requests by their access tokens.
 #[derive(Debug)]
 pub struct Authenticator {
     verifier: Verifier,
@@ -60,8 +60,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Holds tokens against `verifier`'s rules and the keys in `jwks`. `cache` remembers those that
-    /// passed, if there is one.
+    /// Checks tokens against the rules of `verifier` and the keys in `jwks`. `cache`, if there is
+    /// one, keeps the tokens that passed.
     pub fn new(verifier: Verifier, jwks: Jwks, cache: Option<TokenCache>) -> Authenticator {
         Authenticator {
             verifier,
@@ -70,11 +70,12 @@ impl Authenticator {
         }
     }
 
-    /// The claims of the token in the values of a request's `Authorization` headers. A token that
-    /// only lacks a key to verify it may wait for one, up to 2 s.
+    /// Returns the claims of the token in a request's `Authorization` header values. If the only
+    /// thing missing is the token's key, waits for a fetch of the keys, up to 2 s.
     ///
     /// # Errors
-    /// [`AuthError`], in this order: no token, no clock or keys, a token that is refused.
+    /// [`AuthError`]. Checked in this order: the token is there, the clock and the keys are, the
+    /// token is valid.
     pub fn authenticate<'a>(
         &self,
         authorization: impl Iterator<Item = &'a [u8]>,
@@ -83,8 +84,9 @@ impl Authenticator {
         self.check(token, Moment::now())
     }
 
-    /// Without a clock and keys nobody is let in, so they come before the cache. A hit counts only
-    /// while its signing key is in the current set. A miss means full verification.
+    /// The clock and the keys come first: without them, not even a cached token is accepted. A
+    /// cache hit counts only while its signing key is in the current set. A miss means full
+    /// verification.
     fn check(&self, token: &[u8], now: Moment) -> Result<Arc<Claims>, AuthError> {
         let keys = self.jwks.current(now);
         let lookup = self.cache.as_ref().map(|cache| cache.look_up(token));
@@ -94,7 +96,7 @@ impl Authenticator {
             let times = self.verifier.check_times(&claims, now.wall);
             return times.map(|()| claims).map_err(AuthError::Token);
         }
-        // A token that is refused anyway neither causes a fetch nor waits for one.
+        // A token that is not valid for another reason neither causes a fetch nor waits for one.
         let seen = match (self.verifier.read(token, now.wall), keys) {
             (Ok(read), Ok(keys)) => match keys.get(read.key_id()) {
                 Some(key) => return verify(read, key, lookup),
@@ -104,8 +106,8 @@ impl Authenticator {
             (Ok(_), Err(Unavailable::Keys { .. })) => None,
             (_, Err(unavailable)) => return Err(AuthError::Unavailable(unavailable)),
         };
-        // Many requests may wait here, and the claims that were read can take many times the bytes
-        // of their token. So they have been dropped, and the token is read again.
+        // Many requests may wait here. So that each holds no more than the bytes of its token, what
+        // was read of it has been dropped, and it is read again afterwards.
         let newer = self.jwks.newer_than(seen.as_ref());
         let keys = newer.map_err(AuthError::Unavailable)?;
         let read = self.verifier.read(token, now.wall);
@@ -117,7 +119,7 @@ impl Authenticator {
     }
 }
 
-/// The last step: the signature. A token that passes is remembered in `lookup`.
+/// Checks the signature, the last step, and puts a token that passes into the cache.
 fn verify(
     token: UnverifiedToken<'_>,
     key: &Key,

@@ -1,6 +1,7 @@
-//! jsonwebtoken's `CryptoProvider` over ring: verify only, and no algorithm but those of the table.
+//! A `CryptoProvider` for jsonwebtoken that uses ring. It only verifies, and only with the
+//! supported algorithms.
 //!
-//! ring is linked anyway, for ureq's TLS; a second crypto library would double the binary.
+//! ring is linked anyway, for ureq's TLS. A second crypto library would make the binary larger.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -11,13 +12,13 @@ use super::algorithm;
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     verifier_factory,
-    // Only jsonwebtoken's JWK conversions ask for these, and postern reads its key sets itself.
+    // Only jsonwebtoken's JWK conversions use these, and postern parses key sets itself.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes ring what `jsonwebtoken::crypto::verify` uses, for the whole process. May be called again.
+/// Installs the provider for the whole process. May be called more than once.
 ///
-/// A provider installed earlier by a program that uses this crate stays.
+/// If a program that uses this crate has installed another provider before, that one stays.
 pub fn install() {
     let _ = PROVIDER.install_default();
 }

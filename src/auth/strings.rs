@@ -1,12 +1,12 @@
-//! A list of strings in two allocations, however many there are.
+//! A list of strings in only two allocations.
 
 use std::fmt;
 
-/// A list of strings. An array of 3,000 letters, as a token may bring, takes 15,000 bytes,
-/// and more than ten times that in a `Vec<String>`.
+/// A list of strings in two allocations. An array of 3,000 letters, which fits into a token, takes
+/// 15,000 bytes; in a `Vec<String>` it takes more than ten times as much.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Strings {
-    /// All of them, one behind the other.
+    /// The strings, concatenated.
     text: String,
     /// Where each ends.
     ends: Vec<u32>,
@@ -34,13 +34,13 @@ impl Strings {
         self.iter().any(|other| other == text)
     }
 
-    /// Gives back what was reserved for more of them.
+    /// Frees the capacity that is not used.
     pub fn shrink_to_fit(&mut self) {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
 
-    /// How many bytes they take, besides this itself.
+    /// The bytes allocated for them.
     pub fn size(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * size_of::<u32>()
     }

@@ -41,7 +41,13 @@ fn now() -> Moment {
 }
 
 fn token(key: &Key, claims: Value) -> String {
-    let mut payload = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "auth0|1", "exp": NOW + 60, "permissions": ["a"]});
+    let mut payload = json!({
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "auth0|1",
+        "exp": NOW + 60,
+        "permissions": ["a"],
+    });
     for (name, value) in claims.as_object().unwrap() {
         payload[name] = value.clone();
     }

@@ -1,9 +1,9 @@
-//! An access token to its [`Claims`], or the reason why not.
+//! Verifies an access token and returns its [`Claims`].
 //!
 //! A token is a JWT (RFC 7519) in compact JWS form (RFC 7515 §7.1), with the claims of an Auth0
-//! access token. Header and claims are each read once, into structs of their own;
-//! jsonwebtoken checks the signature. Its `decode` is not used: it reads `crit: null` as absent,
-//! takes claims given as an array, and lets an `iss` in an array pass.
+//! access token. Header and claims are parsed into structs of our own; jsonwebtoken checks the
+//! signature. Its `decode` is not used: it treats `crit: null` as absent, accepts claims in an
+//! array, and accepts an `iss` in an array.
 
 use std::error::Error;
 use std::fmt;
@@ -19,15 +19,15 @@ use super::json::{self, Member};
 use super::key_set::Key;
 use super::strings::Strings;
 
-/// The longest claim value that an error repeats, in characters.
+/// The length at which an error cuts a claim value, in characters.
 const MAX_QUOTED: usize = 200;
 
-/// What a valid token says, as far as handlers need it.
+/// The claims of a valid token that handlers need.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
-    /// `sub`: whom the token was issued for. Shared, so that a request's log line need not copy it.
+    /// `sub`. Shared, so that a request's log line need not copy it.
     pub subject: Option<Arc<str>>,
-    /// `permissions`; empty when the claim is anything but an array of strings.
+    /// `permissions`; empty if the claim is not an array of strings.
     pub permissions: Strings,
     /// `exp`, in seconds since 1970.
     pub expires_at: f64,
@@ -42,36 +42,36 @@ impl Claims {
     }
 }
 
-/// Why a token is refused. Its `Display` tells the token's sender what is wrong with it.
+/// Why a token is refused. Its `Display` is for the sender of the token.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenError {
-    /// Not three parts.
+    /// The token does not have three parts.
     NotCompact,
-    /// A part is not what it should be.
+    /// A part is malformed.
     Malformed {
         /// `header` or `payload`.
         part: &'static str,
         /// What it is not.
         not: String,
     },
-    /// `alg` is not one that tokens may use, or not that of the key.
+    /// `alg` is not a supported algorithm, or not that of the key.
     Algorithm {
         /// What the token says.
         found: String,
         /// What it should say.
         expected: String,
     },
-    /// `typ` is neither absent nor one of an access token's.
+    /// `typ` is present and not one of an access token.
     Type(String),
-    /// `crit` is there.
+    /// `crit` is present.
     Critical,
-    /// No `kid`, or one that is no string.
+    /// `kid` is missing or not a string.
     NoKeyId,
-    /// The key set has no such `kid`.
+    /// The key set has no key with this `kid`.
     UnknownKey(String),
-    /// The signature is not the named key's.
+    /// The signature is not one of the named key.
     Signature,
-    /// `iss` is not the tenant.
+    /// `iss` is not the tenant's.
     Issuer {
         /// What the token says.
         found: String,
@@ -82,19 +82,19 @@ pub enum TokenError {
     Audience {
         /// What the token says.
         found: String,
-        /// What it should hold.
+        /// What it should contain.
         expected: String,
     },
-    /// A time claim is missing or no number.
+    /// A time claim is missing or not a number.
     NotATime(&'static str),
     /// `exp` has passed.
     Expired {
         /// How long ago, in seconds.
         seconds: u64,
     },
-    /// `nbf` has not come.
+    /// `nbf` has not passed.
     NotYetValid {
-        /// In how many seconds it will.
+        /// How long until then, in seconds.
         seconds: u64,
     },
 }
@@ -103,7 +103,7 @@ static ALGORITHM_SUMMARY: LazyLock<String> =
     LazyLock::new(|| format!("The access token is not signed with {}", algorithm::names()));
 
 impl TokenError {
-    /// The same sentence for every token refused for this kind of reason: fit for a header.
+    /// A fixed sentence for each kind of error, safe to put into a header.
     pub fn summary(&self) -> &'static str {
         match self {
             TokenError::NotCompact | TokenError::Malformed { .. } => {
@@ -186,7 +186,7 @@ impl fmt::Display for TokenError {
 
 impl Error for TokenError {}
 
-/// The rules a token is held against.
+/// The rules that a token is checked against.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     issuer: String,
@@ -194,8 +194,8 @@ pub struct Verifier {
     leeway: f64,
 }
 
-/// A token of which everything holds but what its signature must prove. Its claims come out only
-/// through [`UnverifiedToken::verify`].
+/// A token that passed all checks but that of its signature. Only [`UnverifiedToken::verify`] gives
+/// access to its claims.
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
     algorithm: &'static Algorithm,
@@ -234,7 +234,8 @@ struct Payload<'a> {
 }
 
 impl Verifier {
-    /// Tokens must be issued by `issuer` for `audience`; clocks may differ by `leeway`.
+    /// Tokens must be issued by `issuer` for `audience`. `leeway` is the tolerance for `exp` and
+    /// `nbf`.
     pub fn new(issuer: String, audience: String, leeway: Duration) -> Verifier {
         super::ring_provider::install();
         Verifier {
@@ -244,10 +245,10 @@ impl Verifier {
         }
     }
 
-    /// Checks all of `token` that can be checked without a key.
+    /// Parses `token` and checks all that can be checked without a key.
     ///
     /// # Errors
-    /// [`TokenError`]; never `UnknownKey` or `Signature`.
+    /// [`TokenError`], except `UnknownKey` and `Signature`.
     pub fn read<'a>(
         &self,
         token: &'a [u8],
@@ -273,13 +274,13 @@ impl Verifier {
         })
     }
 
-    /// Checks `exp` and `nbf`, with the leeway: the only part of a token that time changes.
+    /// Checks `exp` and `nbf` with the leeway, the only checks whose result changes with time.
     ///
     /// # Errors
     /// [`TokenError::Expired`] and [`TokenError::NotYetValid`].
     pub fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), TokenError> {
         let now = unix_seconds(now);
-        // A cast of a float to an integer saturates, so that no claim is too large to be named.
+        // A cast from float to integer saturates, so a claim of any size is safe.
         if claims.expires_at <= now - self.leeway {
             let seconds = (now - claims.expires_at) as u64;
             return Err(TokenError::Expired { seconds });
@@ -330,17 +331,16 @@ impl Verifier {
 }
 
 impl UnverifiedToken<'_> {
-    /// The `kid` of the key it claims to be signed with.
+    /// The `kid` of the token's header.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// Checks the signature with the key that [`key_id`](Self::key_id) names, which must be a key
-    /// for the token's algorithm.
+    /// Checks the signature with `key`, which is the one with the token's [`key_id`](Self::key_id).
     ///
     /// # Errors
-    /// [`TokenError::Algorithm`] and [`TokenError::Signature`], the latter also when the signature
-    /// is not base64url.
+    /// [`TokenError::Algorithm`], if the key is for another algorithm than the token's.
+    /// [`TokenError::Signature`], also if the signature is not base64url.
     pub fn verify(self, key: &Key) -> Result<Claims, TokenError> {
         let algorithm = key.algorithm();
         if self.algorithm.name != algorithm.name {
@@ -373,7 +373,7 @@ fn check_header(header: &Header<'_>) -> Result<(&'static Algorithm, String), Tok
             expected: algorithm::names(),
         });
     };
-    // RFC 9068 §2.1 for the last two; Auth0 issues `JWT` unless told otherwise.
+    // The last two are from RFC 9068 §2.1; Auth0 issues `JWT` by default.
     let is_access_token = match &header.typ {
         Member::Absent => true,
         Member::String(typ) => ["JWT", "at+jwt", "application/at+jwt"]
@@ -393,7 +393,8 @@ fn check_header(header: &Header<'_>) -> Result<(&'static Algorithm, String), Tok
     }
 }
 
-/// base64url without padding, RFC 7515 §2; this engine also refuses non-zero trailing bits.
+/// Decodes base64url without padding (RFC 7515 §2). This engine also rejects non-zero trailing
+/// bits.
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD
         .decode(text)
@@ -407,7 +408,7 @@ fn object<'a, T: Deserialize<'a>>(part: &'static str, bytes: &'a [u8]) -> Result
     json::object(bytes).map_err(|not| TokenError::Malformed { part, not })
 }
 
-/// Seconds since 1970; before it, as a clock without a battery may say, they are negative.
+/// Seconds since 1970. Negative before it, as on a host whose clock has no battery.
 fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),
@@ -415,7 +416,7 @@ fn unix_seconds(time: SystemTime) -> f64 {
     }
 }
 
-/// A claim as an error repeats it.
+/// The text of a claim for an error, cut to a length.
 fn quoted(member: &Member<'_>) -> String {
     match member {
         Member::Absent => "missing".to_owned(),

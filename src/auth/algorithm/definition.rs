@@ -1,4 +1,4 @@
-//! What must be known of a signature algorithm.
+//! The definition of a signature algorithm.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::auth::json::Member;
 
 /// A signature algorithm (RFC 7518 §3.1).
 pub struct Algorithm {
-    /// Its `alg`, in tokens and keys.
+    /// Its `alg` value in tokens and keys.
     pub name: &'static str,
     /// The `kty` of its keys.
     pub key_type: &'static str,
-    /// The members of a JWK that its keys are made of.
+    /// The JWK members that its keys are read from.
     pub members: &'static [&'static str],
-    /// Makes a key of those members, or says what is wrong with them, in words that go behind the
-    /// key's name.
+    /// Reads a key from those members. The error says what is wrong with the key, for a log line
+    /// that starts with its name.
     pub read_key: fn(&KeyMembers<'_>) -> Result<PublicKey, &'static str>,
-    /// What jsonwebtoken calls it.
+    /// jsonwebtoken's value for it.
     pub jsonwebtoken: jsonwebtoken::Algorithm,
-    /// Makes what verifies with a key that `read_key` made.
+    /// Returns a verifier for a key that `read_key` returned.
     pub verifier: fn(&DecodingKey) -> Option<Box<dyn JwtVerifier>>,
 }
 
@@ -32,20 +32,20 @@ impl fmt::Debug for Algorithm {
     }
 }
 
-/// A public key that was read from a JWK.
+/// A public key read from a JWK.
 pub struct PublicKey {
-    /// As jsonwebtoken takes it.
+    /// The key for jsonwebtoken.
     pub decoding_key: DecodingKey,
-    /// All it consists of: two keys of an algorithm are the same exactly when these are.
+    /// All its numbers. Two keys of an algorithm are the same if and only if these are.
     pub parts: Vec<Vec<u8>>,
 }
 
-/// The members of a JWK that a key may be made of.
+/// The JWK members that a key may be read from.
 #[derive(Debug, Default)]
 pub struct KeyMembers<'a>(Vec<(&'static str, Member<'a>)>);
 
 impl<'a> KeyMembers<'a> {
-    /// Where the member of that name goes.
+    /// The member of that name, to be set.
     pub fn entry(&mut self, name: &'static str) -> &mut Member<'a> {
         let found = self.0.iter().position(|(other, _)| *other == name);
         let at = found.unwrap_or_else(|| {
@@ -55,7 +55,7 @@ impl<'a> KeyMembers<'a> {
         &mut self.0[at].1
     }
 
-    /// The bytes of the member of that name, if it is a string of base64url without padding.
+    /// The decoded member of that name, if it is base64url without padding.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let (_, member) = self.0.iter().find(|(other, _)| *other == name)?;
         URL_SAFE_NO_PAD.decode(member.as_str()?).ok()

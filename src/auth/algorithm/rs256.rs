@@ -1,4 +1,4 @@
-//! RS256: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3), verified by ring.
+//! RS256: RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3), verified with ring.
 
 use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::signature::{Error, Verifier};
@@ -28,8 +28,8 @@ fn read_key(members: &KeyMembers<'_>) -> Result<PublicKey, &'static str> {
     })
 }
 
-/// The bits of a big-endian number, which must not have leading zero bytes: ring refuses those, so
-/// that every token of such a key would be.
+/// The length of a big-endian number in bits. `None` if it is empty or has leading zero bytes: ring
+/// rejects such keys only when they verify a token.
 fn bits(number: &[u8]) -> Option<usize> {
     let first = number.first().filter(|first| **first != 0)?;
     Some(number.len() * 8 - first.leading_zeros() as usize)

@@ -1,4 +1,4 @@
-//! The clock since boot as the system has it, and the floor of the other one.
+//! Time since boot, compared with the system's, and the floor of the wall clock.
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Moment {
-    /// So much later by one clock, this time by the other.
+    /// That much later by the time since boot, and this time by the wall clock.
     pub(in crate::auth) fn later(time: Duration, wall: SystemTime) -> Moment {
         Moment {
             boot: BootTime::now() + time,
@@ -31,7 +31,7 @@ fn uptime() -> f64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Tells the clocks apart on a host that was suspended, or with
+/// Distinguishes the clocks on a host that was suspended, or in a time namespace:
 /// `unshare --time --boottime 86400 --fork`.
 #[cfg(target_os = "linux")]
 #[test]
@@ -39,7 +39,7 @@ fn suspend_counts() {
     let before = uptime();
     let now = BootTime::now().0.as_secs_f64();
     let after = uptime();
-    // It has two digits behind the point, cut off.
+    // It has two decimals, cut off.
     assert!(
         (before..after + 0.02).contains(&now),
         "{before} {now} {after}"

@@ -1,4 +1,4 @@
-//! What the state of the keys has to say, as values: logged once the lock on it is released.
+//! Log lines as values: collected under the lock of the key set, written after it is released.
 
 use std::time::Duration;
 
@@ -6,20 +6,21 @@ use log::Level;
 
 use crate::auth::clock::BootTime;
 
-/// The least time between two lines that strangers can cause by sending tokens.
+/// The least time between two lines of a kind that anybody can cause by sending tokens.
 const TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A kind of line that a token can cause, if it causes the fetch that the line is about.
+/// Limits how often a kind of line is logged when tokens cause it.
 #[derive(Debug, Default)]
 pub(super) struct Repeated {
-    /// When the last one was logged.
+    /// When the last line was logged.
     logged: Option<BootTime>,
-    /// How many have been left out since.
+    /// How many lines have been left out since.
     left_out: u32,
 }
 
 impl Repeated {
-    /// Whether to log one now, and then how many were left out before it.
+    /// Returns `None` if the line is to be left out, else how many were left out before it. Only a
+    /// line that a token caused is left out.
     pub(super) fn next(&mut self, by_token: bool, now: BootTime) -> Option<u32> {
         let is_due = |logged| now.since(logged) >= TOKEN_LOG_INTERVAL;
         if by_token && !self.logged.is_none_or(is_due) {
@@ -34,9 +35,7 @@ impl Repeated {
 /// A line for the log.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// How much it matters.
     pub(super) level: Level,
-    /// What it says.
     pub(super) text: String,
 }
 

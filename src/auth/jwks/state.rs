@@ -1,4 +1,4 @@
-//! The state machine, without threads and clocks.
+//! The state of the key set, as a pure state machine: no threads, no clocks, no logging.
 
 use std::error::Error;
 use std::fmt;
@@ -7,42 +7,42 @@ use std::time::{Duration, SystemTime};
 
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
-use crate::auth::fetch::{Fetched, Question, Refused};
+use crate::auth::fetch::{Fetched, NewKeys, Question, Refused};
 use crate::auth::key_set::KeySet;
 
 use super::lines::{Line, Repeated, not_logged};
 
-/// The bounds of the freshness a tenant may give its keys, and what holds when it gives none.
+/// The bounds of the freshness that a tenant may give its keys, and the default if it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
 const MAX_FRESH: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_FRESH: Duration = Duration::from_secs(10 * 60);
-/// The pause after a fetch that brought a set without a usable key.
+/// The pause after a fetch that brought a set without a usable key, before jitter.
 const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
 /// The bounds of the pause after a failed fetch.
 pub(super) const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// How long a successful fetch proves that the tenant lacks a key.
+/// How long a successful fetch counts as proof that the tenant does not have a key.
 const PROOF_TIME: Duration = Duration::from_secs(30);
-/// What clients are told while the clock is not set, and how often the log is.
+/// While the clock is not set: `Retry-After` for clients, and how often that is logged.
 const CLOCK_RETRY: Duration = Duration::from_secs(30);
 const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How the key set is kept up to date.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long past its freshness the last good set serves.
+    /// How long past its freshness a key set is used.
     pub max_stale: Duration,
     /// The least time between two fetches that tokens ask for.
     pub cooldown: Duration,
     /// The most requests that wait for a fetch at one time.
     pub max_waiting: usize,
-    /// The date of this program: no clock is right that says less.
+    /// The date of this program. A clock that is earlier is wrong.
     pub program_date: SystemTime,
-    /// Staleness in one line how things stand, after each fetch: for a service manager.
+    /// Called after each fetch with one line of status, for a service manager.
     pub report: fn(&str),
 }
 
-/// Nobody can be let in at the moment, through no fault of theirs.
+/// Tokens cannot be verified at the moment, which is not the fault of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
     /// There are no keys to verify with.
@@ -68,67 +68,67 @@ impl fmt::Display for Unavailable {
 
 impl Error for Unavailable {}
 
-/// What is known of the keys, and when they are fetched next.
+/// The keys, their age, and when to fetch next.
 #[derive(Debug)]
 pub(super) struct State {
     max_stale: Duration,
     cooldown: Duration,
-    /// What is to be logged once the lock on this is released: standard error may be slow.
+    /// To be logged after the lock on this is released, as standard error may be slow.
     lines: Vec<Line>,
     held: Option<Held>,
     clock_floor: ClockFloor,
-    /// When the next fetch is due by itself.
+    /// When the next scheduled fetch is due.
     due: BootTime,
-    /// What caused the fetch that is under way, if there is one.
+    /// The cause of the fetch in progress, if there is one.
     fetching: Option<Cause>,
-    /// What wants one before it is due.
+    /// The cause of a fetch that should start before it is due, if there is one.
     wanted: Option<Cause>,
-    /// When a token last got a fetch by asking.
+    /// When a token last caused a fetch.
     last_asked: Option<BootTime>,
     pub(super) fetches_ended: u64,
-    /// When the latest fetch ended, if it went well.
+    /// When the latest fetch ended, if it succeeded.
     last_success: Option<BootTime>,
-    /// Failed fetches since the last good one.
+    /// Failed fetches since the last successful one.
     failures: u32,
-    /// How old the keys were when that was last logged.
+    /// The staleness that was logged last.
     logged_staleness: Staleness,
     clock_logged: Option<BootTime>,
     failed: Repeated,
     unusable: Repeated,
 }
 
-/// What causes a fetch; of several, the last one here counts.
+/// The cause of a fetch. Of several, the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
-    /// The time for it has come.
+    /// It was due.
     Schedule,
-    /// A token whose key the set in hand lacks.
+    /// A token whose key is not in the current set.
     Token,
-    /// Somebody at this host.
+    /// A signal from the operator.
     Operator,
 }
 
-/// A key set and how old it is.
+/// A key set and its age.
 #[derive(Debug)]
 struct Held {
     keys: Arc<KeySet>,
-    /// The text it was read from: to see a change, and to be kept on disk.
+    /// The text it was parsed from: to detect changes, and to save it to disk.
     text: Arc<[u8]>,
     etag: Option<String>,
     since: Since,
     fresh_for: Duration,
 }
 
-/// When a key set was the tenant's.
+/// When a key set was fetched.
 #[derive(Debug, Clone, Copy)]
 enum Since {
-    /// Fetched in this run.
+    /// In this run.
     Fetched(BootTime),
-    /// Fetched in an earlier run.
+    /// In an earlier run.
     Stored {
-        /// What the tenant's clock said then.
+        /// The tenant's time then.
         stamp: SystemTime,
-        /// When this run took it.
+        /// When this run loaded it.
         taken: BootTime,
     },
 }
@@ -144,9 +144,8 @@ impl Held {
     fn age(&self, now: Moment) -> Duration {
         match self.since {
             Since::Fetched(at) => now.boot.since(at),
-            // This host's clock may have been wrong when the keys were taken, and been set since:
-            // so it is asked each time. A clock that is set back makes them no younger than they
-            // have become in this run.
+            // Computed anew each time, as the wall clock may be set after the keys are loaded.
+            // Setting it back does not make them younger than the time since they were loaded.
             Since::Stored { stamp, taken } => {
                 let by_wall = now.wall.duration_since(stamp).unwrap_or_default();
                 by_wall.max(now.boot.since(taken))
@@ -185,6 +184,7 @@ impl State {
         }
     }
 
+    /// Takes the keys of an earlier run.
     pub(super) fn take_stored(&mut self, keys: KeySet, stored: Stored, now: Moment) {
         self.clock_floor.set_keys_date(stored.fetched, now.boot);
         let held = Held {
@@ -195,16 +195,16 @@ impl State {
                 stamp: stored.fetched,
                 taken: now.boot,
             },
-            // No run of this program has written more.
+            // This program does not write more.
             fresh_for: stored.fresh_for.min(MAX_FRESH),
         };
-        // It is held even when it is too old by this clock, which may be wrong and set later.
+        // Kept even if it is too old by the wall clock, which may be wrong now and set later.
         self.logged_staleness = held.staleness(now, self.max_stale);
         let (keys, age) = (&held.keys, held.age(now).as_secs());
         match self.logged_staleness {
             _ if keys.is_empty() => self.lines.push(Line::error(format!(
-                "the key set on disk, fetched {age} s ago, has no usable key: nobody is let in until a \
-                 fetch brings one"
+                "the key set on disk, fetched {age} s ago, has no usable key: nobody is let in \
+                 until a fetch brings one"
             ))),
             Staleness::TooStale => self.lines.push(Line::warn(format!(
                 "the keys on disk are too old to serve: {keys}, fetched {age} s ago"
@@ -216,12 +216,12 @@ impl State {
         self.held = Some(held);
     }
 
-    /// What is to be logged of what has happened since this was last asked.
+    /// Takes the lines to log that have been collected.
     pub(super) fn take_lines(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
     }
 
-    /// The keys that count now, if the clock can be believed.
+    /// Returns the current keys, if the clock can be believed and there are usable ones.
     pub(super) fn current(&mut self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
         if let Some(behind) = self.clock_floor.too_far_behind(now) {
             self.log_clock(behind, now);
@@ -240,6 +240,7 @@ impl State {
         }
     }
 
+    /// The error while there are no usable keys, or it is not known whether they are the latest.
     pub(super) fn no_keys(&self, now: Moment) -> Unavailable {
         let until_due = self.due.since(now.boot);
         let until_asked = self.cooldown_left(now);
@@ -258,12 +259,12 @@ impl State {
         over.map_or(Duration::ZERO, |over| over.since(now.boot))
     }
 
-    /// Has the keys fetched before it is time.
+    /// Requests a fetch before the next one is due.
     pub(super) fn want(&mut self, cause: Cause) {
         self.wanted = self.wanted.max(Some(cause));
     }
 
-    /// A token asks for a fetch. Whether it gets one of its own.
+    /// Requests a fetch for a token. Returns whether that causes a new one.
     pub(super) fn ask(&mut self, now: Moment) -> bool {
         if self.is_expecting() || !self.cooldown_left(now).is_zero() {
             return false;
@@ -273,14 +274,13 @@ impl State {
         true
     }
 
-    /// Whether the outcome of a fetch is near.
+    /// Whether a fetch is in progress or about to start.
     pub(super) fn is_expecting(&self) -> bool {
         self.fetching.is_some() || self.wanted.is_some()
     }
 
-    /// Whether the tenant itself has just shown the set that is held: in a fetch that ended since
-    /// there were `ended_before`, or shortly before `asked_at` if none is under way that may show
-    /// another.
+    /// Whether the held set is known to be the tenant's latest: a fetch has succeeded since
+    /// `ended_before` fetches had ended, or shortly before `asked_at` with none in progress now.
     pub(super) fn is_proven(&self, ended_before: u64, asked_at: Moment) -> bool {
         let Some(success) = self.last_success else {
             return false;
@@ -289,26 +289,26 @@ impl State {
             || (!self.is_expecting() && success + PROOF_TIME > asked_at.boot)
     }
 
-    /// How long until the next fetch; `None` when it is time.
+    /// The time until the next fetch; `None` if it is due.
     pub(super) fn time_to_fetch(&self, now: BootTime) -> Option<Duration> {
         let left = self.due.since(now);
         (self.wanted.is_none() && !left.is_zero()).then_some(left)
     }
 
-    /// A fetch begins: what it asks for.
+    /// A fetch starts. Returns what it asks for.
     pub(super) fn begin(&mut self) -> Question {
         let cause = self.wanted.take().unwrap_or(Cause::Schedule);
         self.fetching = Some(cause);
         Question {
             etag: self.held.as_ref().and_then(|held| held.etag.clone()),
-            // Who asks wants to know what the tenant says now.
+            // Operators and tokens need the tenant's current answer, not a cached one.
             no_cache: cause != Cause::Schedule,
         }
     }
 
-    /// A fetch has ended. What had caused it.
+    /// A fetch has ended. Returns its cause.
     fn end(&mut self, date: Option<SystemTime>, now: Moment) -> Cause {
-        // What an operator wants meanwhile stays wanted; a token that asked has its outcome.
+        // A fetch that was requested in the meantime stays requested.
         let cause = self.fetching.take().unwrap_or(Cause::Schedule);
         self.fetches_ended += 1;
         if let Some(date) = date {
@@ -317,6 +317,7 @@ impl State {
         cause
     }
 
+    /// Applies a fetch that succeeded. Returns what to save to disk.
     pub(super) fn succeed(
         &mut self,
         fetched: Fetched,
@@ -328,7 +329,6 @@ impl State {
         if let Some(date) = fetched.date {
             self.clock_floor.set_keys_date(date, now.boot);
         }
-        let fresh_for = freshness(&fetched);
         self.last_success = Some(now.boot);
         if self.failures > 0 {
             let text = format!("recovered after {} failed fetches", self.failures);
@@ -336,27 +336,37 @@ impl State {
         }
         self.failures = 0;
         self.logged_staleness = Staleness::Fresh;
-        let since = Since::Fetched(now.boot);
-        match (fetched.new, &mut self.held) {
+        let fresh_for = freshness(&fetched);
+        self.hold(fetched.new, Since::Fetched(now.boot), fresh_for, url);
+        self.schedule_refresh(fresh_for, cause, now, random);
+        self.held.as_ref().map(|held| Stored {
+            text: Arc::clone(&held.text),
+            // Never the time of this host's clock.
+            fetched: fetched.date.unwrap_or(self.clock_floor.at(now.boot)),
+            fresh_for,
+        })
+    }
+
+    /// Makes `new` the current keys, or renews those there are.
+    fn hold(&mut self, new: Option<NewKeys>, since: Since, fresh_for: Duration, url: &str) {
+        match (new, &mut self.held) {
             (None, Some(held)) => {
-                self.lines
-                    .push(Line::info(format!("keys unchanged: {}", held.keys)));
+                let text = format!("keys unchanged: {}", held.keys);
+                self.lines.push(Line::info(text));
                 (held.since, held.fresh_for) = (since, fresh_for);
             }
             (Some(new), Some(held)) if *new.text == *held.text => {
-                self.lines
-                    .push(Line::info(format!("keys unchanged: {}", held.keys)));
+                let text = format!("keys unchanged: {}", held.keys);
+                self.lines.push(Line::info(text));
                 (held.since, held.fresh_for, held.etag) = (since, fresh_for, new.etag);
             }
             (Some(new), held) => {
                 let text = format!("fetched {} from {url}", new.keys);
                 self.lines.push(Line::info(text));
-                // Logged once, however often a set comes that differs in something else.
+                // Not logged again if another text has the same faults.
                 let remarks = new.keys.remarks();
-                if held
-                    .as_ref()
-                    .is_none_or(|held| held.keys.remarks() != remarks)
-                {
+                let old = held.as_ref().map(|held| held.keys.remarks());
+                if old != Some(remarks) {
                     self.lines.extend(remarks.iter().cloned().map(Line::warn));
                 }
                 *held = Some(Held {
@@ -367,29 +377,27 @@ impl State {
                     fresh_for,
                 });
             }
-            // The fetcher takes a 304 only for an answer when it sent the ETag of a held set.
+            // Does not happen: the fetcher accepts a 304 only if it sent the ETag of a held set.
             (None, None) => {}
         }
+    }
+
+    fn schedule_refresh(&mut self, fresh_for: Duration, cause: Cause, now: Moment, random: f64) {
         let is_usable = self.held.as_ref().is_some_and(|held| !held.keys.is_empty());
-        let until_refresh = if is_usable { fresh_for } else { UNUSABLE_PAUSE };
-        let pause = until_refresh.mul_f64(0.8 * (0.9 + 0.2 * random));
+        let most = if is_usable { fresh_for } else { UNUSABLE_PAUSE };
+        let pause = most.mul_f64(0.8 * (0.9 + 0.2 * random));
         self.due = now.boot + pause;
         if !is_usable && let Some(left_out) = self.unusable.next(cause == Cause::Token, now.boot) {
             self.lines.push(Line::error(format!(
-                "the tenant's key set has no usable key: nobody is let in until it has one;{} next try \
-                 in {:.0} s",
+                "the tenant's key set has no usable key: nobody is let in until it has one;{} next \
+                 try in {:.0} s",
                 not_logged(left_out),
                 pause.as_secs_f64()
             )));
         }
-        self.held.as_ref().map(|held| Stored {
-            text: Arc::clone(&held.text),
-            // Never by this host's clock.
-            fetched: fetched.date.unwrap_or(self.clock_floor.at(now.boot)),
-            fresh_for,
-        })
     }
 
+    /// Applies a fetch that failed: the keys stay.
     pub(super) fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64) {
         let cause = self.end(refused.date, now);
         self.last_success = None;
@@ -411,7 +419,7 @@ impl State {
         self.log_staleness(now);
     }
 
-    /// The thread that fetches has panicked. If it was fetching, then that has failed.
+    /// The thread that fetches has panicked. A fetch in progress counts as failed.
     pub(super) fn abandon(&mut self, now: Moment, pause: Duration) {
         if self.fetching.is_some() {
             self.end(None, now);
@@ -421,7 +429,7 @@ impl State {
         }
     }
 
-    /// How things stand after a fetch, in one line.
+    /// One line of status after a fetch.
     pub(super) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
         let keys = match &self.held {
             None => "no keys".to_owned(),
@@ -438,7 +446,7 @@ impl State {
         }
     }
 
-    /// Tells the log, once each, that the keys in hand have become stale, and too stale.
+    /// Logs, once each, that the keys have become stale and too stale.
     fn log_staleness(&mut self, now: Moment) {
         let Some(held) = &self.held else { return };
         if held.keys.is_empty() {
@@ -454,8 +462,8 @@ impl State {
                     held.keys
                 ))),
                 Staleness::TooStale => self.lines.push(Line::error(format!(
-                    "staleness limit reached: the keys have been stale for {stale_for} s, nobody is let in \
-                     until a fetch succeeds"
+                    "staleness limit reached: the keys have been stale for {stale_for} s, nobody \
+                     is let in until a fetch succeeds"
                 ))),
             }
             self.logged_staleness = staleness;
@@ -468,15 +476,15 @@ impl State {
             self.clock_logged = Some(now.boot);
             let days = behind.as_secs() / 86_400;
             self.lines.push(Line::error(format!(
-                "the system clock is {days} days behind the tenant's: nobody is let in until it is set \
-                 (is time synchronisation running?)"
+                "the system clock is {days} days behind the latest known time: nobody is let in \
+                 until it is set (is time synchronisation running?)"
             )));
         }
     }
 }
 
-/// How long keys that have just come stay fresh (RFC 9111 §4.2): what they have spent in caches is
-/// over.
+/// How long keys that have just arrived stay fresh (RFC 9111 §4.2). The time they have spent in
+/// caches is subtracted.
 fn freshness(fetched: &Fetched) -> Duration {
     let lifetime = fetched.max_age.unwrap_or(DEFAULT_FRESH);
     lifetime

@@ -34,7 +34,12 @@ fn good_header() -> Value {
 }
 
 fn good_payload() -> Value {
-    json!({"iss": ISSUER, "sub": "auth0|1", "aud": [AUDIENCE, "https://tenant.example/userinfo"], "exp": NOW + 60})
+    json!({
+        "iss": ISSUER,
+        "sub": "auth0|1",
+        "aud": [AUDIENCE, "https://tenant.example/userinfo"],
+        "exp": NOW + 60,
+    })
 }
 
 fn read(token: &str) -> Result<Claims, TokenError> {
