@@ -82,7 +82,7 @@ fn a_panic_after_a_fetch_does_not_end_the_fetching() {
         assert_ne!(REPORTS.fetch_add(1, Ordering::Relaxed), 0, "the first");
     }
     // Nobody listens there.
-    let fetcher = Fetcher::new("127.0.0.1:1", Vec::new());
+    let fetcher = Fetcher::new("127.0.0.1:1", Vec::new(), None);
     let jwks = Jwks::start(fetcher, None, settings(report)).unwrap();
     let started = Instant::now();
     while REPORTS.load(Ordering::Relaxed) < 3 {
