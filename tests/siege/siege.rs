@@ -8,8 +8,8 @@ mod attack;
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use attack::{Field, Source};
 use support::TempDir;
-use support::client::{Client, Response, bearer};
-use support::contract::{PROTECTED, PROTECTED_BODY};
 use support::postern::Postern;
+use support::record::{Record, ask_again, ask_anew};
 use support::tenant::Tenant;
 use support::token::Token;
 use support::usage::{Usage, raise_descriptor_limit, usage};
@@ -253,118 +252,6 @@ fn bind_thread(processor: Option<&str>) {
         .stdout(Stdio::null());
     let status = taskset.status().expect("taskset is installed");
     assert!(status.success(), "{taskset:?}: {status}");
-}
-
-/// How one client fared.
-struct Record {
-    name: &'static str,
-    times: Vec<Duration>,
-    failures: Vec<String>,
-    reconnected: usize,
-}
-
-impl Record {
-    fn new(name: &'static str) -> Record {
-        Record {
-            name,
-            times: Vec::new(),
-            failures: Vec::new(),
-            reconnected: 0,
-        }
-    }
-
-    /// Asks once a second; `ask` counts how often it had to connect again.
-    fn each_second(&mut self, end: Instant, mut ask: impl FnMut(&mut usize) -> io::Result<()>) {
-        let mut next = Instant::now();
-        while Instant::now() < end {
-            let started = Instant::now();
-            match ask(&mut self.reconnected) {
-                Ok(()) => self.times.push(started.elapsed()),
-                Err(error) => {
-                    eprintln!("{}: {error}", self.name);
-                    self.failures.push(error.to_string());
-                }
-            }
-            next += Duration::from_secs(1);
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-        self.times.sort();
-    }
-
-    fn failed(&self) -> usize {
-        self.failures.len()
-    }
-
-    fn percentile(&self, percent: usize) -> Duration {
-        let at = self.times.len() * percent / 100;
-        self.times.get(at).copied().unwrap_or(Duration::MAX)
-    }
-
-    fn print(&self) {
-        let answered = self.times.len();
-        let asked = answered + self.failed();
-        let [p50, p99, p100] = [
-            self.percentile(50),
-            self.percentile(99),
-            *self.times.last().unwrap_or(&Duration::MAX),
-        ]
-        .map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
-        println!(
-            "| {} | {answered} of {asked} | {} | {p50} | {p99} | {p100} |",
-            self.name, self.reconnected
-        );
-    }
-}
-
-/// Asks for the protected message on a connection of its own.
-fn ask_anew(from: IpAddr, addr: SocketAddr, token: &str) -> io::Result<()> {
-    check(ask(&mut Client::try_connect_from(from, addr)?, token)?)
-}
-
-/// Asks on the connection that there is. When that was closed between two requests, asks once more
-/// on a new one, as HTTP clients do (RFC 9112 §9.3.1).
-fn ask_again(
-    connection: &mut Option<Client>,
-    from: IpAddr,
-    addr: SocketAddr,
-    token: &str,
-    reconnected: &mut usize,
-) -> io::Result<()> {
-    if let Some(client) = connection {
-        match ask(client, token) {
-            Ok(response) => return check(response),
-            Err(error) if was_closed(&error) => *reconnected += 1,
-            Err(error) => {
-                *connection = None;
-                return Err(error);
-            }
-        }
-    }
-    let client = connection.insert(Client::try_connect_from(from, addr)?);
-    let response = ask(client, token);
-    if response.is_err() {
-        *connection = None;
-    }
-    check(response?)
-}
-
-fn ask(client: &mut Client, token: &str) -> io::Result<Response> {
-    client.try_request("GET", PROTECTED, &[("Authorization", &bearer(token))])
-}
-
-fn check(response: Response) -> io::Result<()> {
-    if response.status == 200 && response.text() == PROTECTED_BODY {
-        return Ok(());
-    }
-    let (status, text) = (response.status, response.text());
-    Err(io::Error::other(format!("{status} {text}")))
-}
-
-fn was_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-    )
 }
 
 /// What the log tells of the siege.

@@ -11,6 +11,7 @@ pub mod contract;
 pub mod forge;
 pub mod key;
 pub mod postern;
+pub mod record;
 pub mod tenant;
 pub mod token;
 #[cfg(target_os = "linux")]

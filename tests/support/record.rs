@@ -1,0 +1,124 @@
+//! A client that asks again and again, and how it fared.
+
+use super::client::{Client, Response, bearer};
+use super::contract::{PROTECTED, PROTECTED_BODY};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How one client fared.
+pub struct Record {
+    name: &'static str,
+    times: Vec<Duration>,
+    failures: Vec<String>,
+    reconnected: usize,
+}
+
+impl Record {
+    /// Of a client that has not asked yet.
+    pub fn new(name: &'static str) -> Record {
+        Record {
+            name,
+            times: Vec::new(),
+            failures: Vec::new(),
+            reconnected: 0,
+        }
+    }
+
+    /// Asks once a second; `ask` counts how often it had to connect again.
+    pub fn each_second(&mut self, end: Instant, mut ask: impl FnMut(&mut usize) -> io::Result<()>) {
+        let mut next = Instant::now();
+        while Instant::now() < end {
+            let started = Instant::now();
+            match ask(&mut self.reconnected) {
+                Ok(()) => self.times.push(started.elapsed()),
+                Err(error) => {
+                    eprintln!("{}: {error}", self.name);
+                    self.failures.push(error.to_string());
+                }
+            }
+            next += Duration::from_secs(1);
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        self.times.sort();
+    }
+
+    /// How many requests were not answered as they should be.
+    pub fn failed(&self) -> usize {
+        self.failures.len()
+    }
+
+    /// The time within which this part of the answers came; [`Duration::MAX`] when none came.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let at = self.times.len() * percent / 100;
+        self.times.get(at).copied().unwrap_or(Duration::MAX)
+    }
+
+    /// Prints a row of a table.
+    pub fn print(&self) {
+        let answered = self.times.len();
+        let asked = answered + self.failed();
+        let [p50, p99, p100] = [
+            self.percentile(50),
+            self.percentile(99),
+            *self.times.last().unwrap_or(&Duration::MAX),
+        ]
+        .map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+        println!(
+            "| {} | {answered} of {asked} | {} | {p50} | {p99} | {p100} |",
+            self.name, self.reconnected
+        );
+    }
+}
+
+/// Asks for the protected message on a connection of its own.
+pub fn ask_anew(from: IpAddr, addr: SocketAddr, token: &str) -> io::Result<()> {
+    check(ask(&mut Client::try_connect_from(from, addr)?, token)?)
+}
+
+/// Asks on the connection that there is. When that was closed between two requests, asks once more
+/// on a new one, as HTTP clients do (RFC 9112 §9.3.1).
+pub fn ask_again(
+    connection: &mut Option<Client>,
+    from: IpAddr,
+    addr: SocketAddr,
+    token: &str,
+    reconnected: &mut usize,
+) -> io::Result<()> {
+    if let Some(client) = connection {
+        match ask(client, token) {
+            Ok(response) => return check(response),
+            Err(error) if was_closed(&error) => *reconnected += 1,
+            Err(error) => {
+                *connection = None;
+                return Err(error);
+            }
+        }
+    }
+    let client = connection.insert(Client::try_connect_from(from, addr)?);
+    let response = ask(client, token);
+    if response.is_err() {
+        *connection = None;
+    }
+    check(response?)
+}
+
+fn ask(client: &mut Client, token: &str) -> io::Result<Response> {
+    client.try_request("GET", PROTECTED, &[("Authorization", &bearer(token))])
+}
+
+fn check(response: Response) -> io::Result<()> {
+    if response.status == 200 && response.text() == PROTECTED_BODY {
+        return Ok(());
+    }
+    let (status, text) = (response.status, response.text());
+    Err(io::Error::other(format!("{status} {text}")))
+}
+
+fn was_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
