@@ -19,6 +19,7 @@ pub mod usage;
 pub mod verdict;
 #[cfg(target_os = "linux")]
 pub mod wall_clock;
+pub mod wrk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -151,15 +151,15 @@ fn sample_from(
     let mut resident = 0;
     let machine = processes::machine_seconds();
     let before = processes::cpu_seconds(running.pid());
-    let summary = make(load, seconds, &mut || {
+    let (summary, load_cpu) = make(load, seconds, &mut || {
         thread::sleep(Duration::from_secs(seconds) - Duration::from_millis(250));
         resident = processes::resident_bytes(running.pid());
     })?;
     let cpu = processes::cpu_seconds(running.pid()) - before;
     let machine_now = processes::machine_seconds();
-    let others = machine_now.used - machine.used - cpu - summary.cpu_seconds;
+    let others = machine_now.used - machine.used - cpu - load_cpu;
 
-    let requests = summary.requests as f64;
+    let requests = summary.answers as f64;
     // The last answers may have been cut off by the end of the load.
     let (length, expected) = (summary.bytes as f64 / requests, bytes as f64);
     if (length / expected - 1.0).abs() > 0.02 {
@@ -170,7 +170,7 @@ fn sample_from(
         p50_ms: summary.p50_ms,
         p99_ms: summary.p99_ms,
         cpu: 1e3 * cpu / requests,
-        load_cpu: 1e3 * summary.cpu_seconds / requests,
+        load_cpu: 1e3 * load_cpu / requests,
         resident: resident as f64,
         bytes: expected,
         others: (others / (machine_now.all - machine.all)).max(0.0),
