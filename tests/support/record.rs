@@ -31,17 +31,59 @@ impl Record {
         let mut next = Instant::now();
         while Instant::now() < end {
             let started = Instant::now();
-            match ask(&mut self.reconnected) {
-                Ok(()) => self.times.push(started.elapsed()),
-                Err(error) => {
-                    eprintln!("{}: {error}", self.name);
-                    self.failures.push(error.to_string());
-                }
-            }
+            let answer = ask(&mut self.reconnected).map(|()| started.elapsed());
+            self.add(answer);
             next += Duration::from_secs(1);
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         self.times.sort();
+    }
+
+    /// Asks at each of these intervals, each time on a thread of its own, so that a slow answer
+    /// delays no later request.
+    pub fn every(
+        &mut self,
+        interval: Duration,
+        end: Instant,
+        ask: impl Fn() -> io::Result<()> + Sync,
+    ) {
+        let timed = || {
+            let started = Instant::now();
+            ask().map(|()| started.elapsed())
+        };
+        let mut next = Instant::now();
+        let answers: Vec<io::Result<Duration>> = thread::scope(|scope| {
+            let mut asking = Vec::new();
+            while Instant::now() < end {
+                asking.push(scope.spawn(timed));
+                next += interval;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+            let answers = asking.into_iter().map(|thread| thread.join());
+            answers
+                .map(|answer| answer.expect("it does not panic"))
+                .collect()
+        });
+        for answer in answers {
+            self.add(answer);
+        }
+        self.times.sort();
+    }
+
+    /// Adds what became of one request.
+    fn add(&mut self, answer: io::Result<Duration>) {
+        match answer {
+            Ok(time) => self.times.push(time),
+            Err(error) => {
+                eprintln!("{}: {error}", self.name);
+                self.failures.push(error.to_string());
+            }
+        }
+    }
+
+    /// How many requests were answered as they should be.
+    pub fn answered(&self) -> usize {
+        self.times.len()
     }
 
     /// How many requests were not answered as they should be.
@@ -49,22 +91,21 @@ impl Record {
         self.failures.len()
     }
 
-    /// The time within which this part of the answers came; [`Duration::MAX`] when none came.
-    pub fn percentile(&self, percent: usize) -> Duration {
+    /// The time within which this part of the answers came, if any did.
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let last = self.times.len().checked_sub(1)?;
         let at = self.times.len() * percent / 100;
-        self.times.get(at).copied().unwrap_or(Duration::MAX)
+        self.times.get(at.min(last)).copied()
     }
 
     /// Prints a row of a table.
     pub fn print(&self) {
-        let answered = self.times.len();
+        let answered = self.answered();
         let asked = answered + self.failed();
-        let [p50, p99, p100] = [
-            self.percentile(50),
-            self.percentile(99),
-            *self.times.last().unwrap_or(&Duration::MAX),
-        ]
-        .map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+        let [p50, p99, p100] = [50, 99, 100].map(|percent| match self.percentile(percent) {
+            Some(time) => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+            None => "none".to_owned(),
+        });
         println!(
             "| {} | {answered} of {asked} | {} | {p50} | {p99} | {p100} |",
             self.name, self.reconnected

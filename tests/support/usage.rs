@@ -40,6 +40,18 @@ pub fn usage(pid: u32) -> Usage {
     }
 }
 
+/// The processor time that the threads this process has now have used. Unlike the clock ticks in
+/// `/proc/PID/stat` it also counts what is shorter than a tick.
+pub fn processor_time(pid: u32) -> Duration {
+    let nanoseconds = |folder: fs::DirEntry| -> Option<u64> {
+        let text = fs::read_to_string(folder.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a child of ours");
+    // A thread that has ended meanwhile is left out.
+    Duration::from_nanos(tasks.flatten().filter_map(nanoseconds).sum())
+}
+
 /// Waits until what a process uses is as wanted; panics with it when it stays otherwise.
 pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
     let deadline = Instant::now() + PATIENCE;
