@@ -4,9 +4,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asleep;
+mod fetch;
 mod house;
 mod idle;
 mod overload;
+mod proxies;
+mod start;
 mod table;
 
 use std::env;
@@ -19,7 +23,14 @@ use table::Table;
 /// Measures something and adds rows to the table.
 type Scenario = fn(&mut Table);
 
-const SCENARIOS: [(&str, Scenario); 2] = [("idle", idle::run), ("overload", overload::run)];
+const SCENARIOS: [(&str, Scenario); 6] = [
+    ("idle", idle::run),
+    ("asleep", asleep::run),
+    ("overload", overload::run),
+    ("proxies", proxies::run),
+    ("fetch", fetch::run),
+    ("start", start::run),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = env::args().skip(1).collect();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::contract::PUBLIC;
-use crate::support::postern::{Builder, Postern};
+use crate::support::postern::{Builder, Postern, binary};
 use crate::support::record::ask_anew;
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
@@ -18,7 +18,8 @@ use crate::support::{PATIENCE, TempDir, wait_until};
 pub struct House {
     /// The server.
     pub postern: Postern,
-    _tenant: Tenant,
+    /// Its tenant.
+    pub tenant: Tenant,
     /// A user's token.
     pub token: String,
     /// A file with the token.
@@ -48,7 +49,7 @@ impl House {
         let postern = change(builder).start();
         let house = House {
             postern,
-            _tenant: tenant,
+            tenant,
             token,
             token_file,
             _folder: folder,
@@ -70,22 +71,26 @@ impl House {
         usage(self.postern.pid())
     }
 
-    /// What it uses when the start is over: when the number of threads has stayed the same for a
-    /// second.
+    /// What it uses when the start is over.
     pub fn settled_usage(&self) -> Usage {
-        let given_up = Instant::now() + PATIENCE;
-        let mut since = Instant::now();
-        let mut last = self.usage();
-        while since.elapsed() < Duration::from_secs(1) && Instant::now() < given_up {
-            thread::sleep(Duration::from_millis(20));
-            let now = self.usage();
-            if now.threads != last.threads {
-                since = Instant::now();
-            }
-            last = now;
-        }
-        last
+        settled_usage(self.postern.pid())
     }
+}
+
+/// What a process uses when the number of its threads has stayed the same for a second.
+pub fn settled_usage(pid: u32) -> Usage {
+    let given_up = Instant::now() + PATIENCE;
+    let mut since = Instant::now();
+    let mut last = usage(pid);
+    while since.elapsed() < Duration::from_secs(1) && Instant::now() < given_up {
+        thread::sleep(Duration::from_millis(20));
+        let now = usage(pid);
+        if now.threads != last.threads {
+            since = Instant::now();
+        }
+        last = now;
+    }
+    last
 }
 
 /// 127.0.0.`last`: all of them are this machine's.
@@ -97,4 +102,25 @@ pub fn loopback(last: u8) -> IpAddr {
 pub fn workers() -> u64 {
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
     processors.max(2)
+}
+
+/// Whether the binary needs no loader (ELF: no program header of the type `PT_INTERP`, 3). Bounds of
+/// memory and size are for such a one.
+pub fn is_static() -> bool {
+    let elf = fs::read(binary()).expect("the binary can be read");
+    assert!(
+        elf.starts_with(b"\x7fELF"),
+        "{} is no ELF",
+        binary().display()
+    );
+    let number = |at: usize, size: usize| {
+        let bytes = elf[at..at + size].iter().rev();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    // Offset, size of one, and count of the program headers, in a file of 64 bits or of 32.
+    let (first, size, count) = match elf[4] {
+        2 => (number(32, 8), number(54, 2), number(56, 2)),
+        _ => (number(28, 4), number(42, 2), number(44, 2)),
+    };
+    (0..count).all(|header| number(first + header * size, 4) != 3)
 }

@@ -53,6 +53,11 @@ impl Table {
         self.judge(what, &found.to_string(), "0", found == 0);
     }
 
+    /// Text that must be the same.
+    pub fn is(&mut self, what: &str, found: &str, asked: &str) {
+        self.judge(what, found, asked, found == asked);
+    }
+
     /// Something worth knowing, of which nothing is asked.
     pub fn tell(&self, what: &str, found: &str) {
         self.row(what, found, "", "");

@@ -28,6 +28,9 @@ use support::wait_until;
 /// The most memory the server may have at any time, its program included.
 const MAX_RESIDENT: u64 = 16 * 1024 * 1024;
 
+/// How often each client asks.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The address of the clients that are to be served.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
 /// Where slowhttptest comes from, which cannot choose.
@@ -189,14 +192,14 @@ impl Siege {
             let fresh = scope.spawn(|| {
                 bind_thread(processor);
                 let mut record = Record::new("a connection each");
-                record.each_second(field.end, |_| ask_anew(client, addr, token));
+                record.each(SECOND, field.end, |_| ask_anew(client, addr, token));
                 record
             });
             let kept = scope.spawn(|| {
                 bind_thread(processor);
                 let mut record = Record::new("one connection, kept");
                 let mut connection = None;
-                record.each_second(field.end, |reconnected| {
+                record.each(SECOND, field.end, |reconnected| {
                     ask_again(&mut connection, client, addr, token, reconnected)
                 });
                 record

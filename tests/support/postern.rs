@@ -437,7 +437,7 @@ fn wait_for_line(log: &Watched<Log>, text: &str) -> String {
 
 /// A free port outside the range from which the system gives ports to those who ask for any, so
 /// that nobody else gets it meanwhile.
-fn free_addr() -> SocketAddr {
+pub fn free_addr() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 10_000) as u16;
     loop {

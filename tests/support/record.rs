@@ -26,14 +26,20 @@ impl Record {
         }
     }
 
-    /// Asks once a second; `ask` counts how often it had to connect again.
-    pub fn each_second(&mut self, end: Instant, mut ask: impl FnMut(&mut usize) -> io::Result<()>) {
+    /// Asks at these intervals, or as soon as the last answer is there; `ask` counts how often it
+    /// had to connect again.
+    pub fn each(
+        &mut self,
+        interval: Duration,
+        end: Instant,
+        mut ask: impl FnMut(&mut usize) -> io::Result<()>,
+    ) {
         let mut next = Instant::now();
         while Instant::now() < end {
             let started = Instant::now();
             let answer = ask(&mut self.reconnected).map(|()| started.elapsed());
             self.add(answer);
-            next += Duration::from_secs(1);
+            next += interval;
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         self.times.sort();

@@ -1,6 +1,8 @@
 //! What a process uses, as `/proc` tells.
 
 use super::PATIENCE;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,6 +52,19 @@ pub fn processor_time(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a child of ours");
     // A thread that has ended meanwhile is left out.
     Duration::from_nanos(tasks.flatten().filter_map(nanoseconds).sum())
+}
+
+/// How often each thread of a process has gone to sleep: once after each time it woke up.
+pub fn wake_ups(pid: u32) -> BTreeMap<OsString, u64> {
+    let count = |task: fs::DirEntry| -> Option<(OsString, u64)> {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        Some((task.file_name(), line.trim().parse().ok()?))
+    };
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a child of ours");
+    tasks.flatten().filter_map(count).collect()
 }
 
 /// Waits until what a process uses is as wanted; panics with it when it stays otherwise.
