@@ -93,7 +93,8 @@ fn measure(context: &Context, round: &[Measurement]) -> Result<Vec<Vec<Sample>>>
     let mut samples = vec![Vec::new(); round.len()];
     let rounds = context.options.rounds;
     for number in 1..=rounds {
-        for (at, measurement) in round.iter().enumerate() {
+        for (done, at) in plan::order(round, number - 1).into_iter().enumerate() {
+            let measurement = &round[at];
             let Measurement {
                 condition,
                 load,
@@ -110,7 +111,7 @@ fn measure(context: &Context, round: &[Measurement]) -> Result<Vec<Vec<Sample>>>
             eprintln!(
                 "{:5.0} s  round {number} of {rounds}, {} of {}  {:9.0}/s  {name}{}",
                 started.elapsed().as_secs_f64(),
-                at + 1,
+                done + 1,
                 round.len(),
                 sample.per_second,
                 match sample.others {

@@ -29,7 +29,7 @@ impl Options {
         let mut options = Options {
             rounds: 5,
             seconds: 4,
-            sets: Set::ALL.to_vec(),
+            sets: Set::USUAL.to_vec(),
             others: Other::ALL.to_vec(),
             builds: Vec::new(),
         };

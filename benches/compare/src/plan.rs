@@ -66,6 +66,9 @@ impl Server {
     }
 }
 
+pub const AXUM: Server = Server::Other(Other::Axum);
+pub const NGINX: Server = Server::Other(Other::Nginx);
+
 /// What is asked for, and with which tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
@@ -95,10 +98,20 @@ pub enum Set {
     Connections,
     Close,
     Log,
+    /// What the targets need, all of which is in the others, too.
+    Targets,
 }
 
 impl Set {
-    pub const ALL: [Set; 4] = [Set::Load, Set::Connections, Set::Close, Set::Log];
+    pub const ALL: [Set; 5] = [
+        Set::Load,
+        Set::Connections,
+        Set::Close,
+        Set::Log,
+        Set::Targets,
+    ];
+    /// What is measured unless told otherwise.
+    pub const USUAL: [Set; 4] = [Set::Load, Set::Connections, Set::Close, Set::Log];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -106,6 +119,7 @@ impl Set {
             Set::Connections => "connections",
             Set::Close => "close",
             Set::Log => "log",
+            Set::Targets => "targets",
         }
     }
 
@@ -114,18 +128,20 @@ impl Set {
         match self {
             Set::Load => vec![condition],
             Set::Connections => [1, 8, 256].map(Condition::with).to_vec(),
-            Set::Close => vec![Condition {
-                close: true,
-                ..condition
-            }],
+            Set::Close => vec![condition.closing()],
             Set::Log => vec![Condition {
                 logs_requests: true,
                 ..condition
             }],
+            Set::Targets => [64, 8, 256]
+                .map(Condition::with)
+                .into_iter()
+                .chain([condition.closing()])
+                .collect(),
         }
     }
 
-    fn has(self, load: Load, server: Server) -> bool {
+    fn has(self, condition: Condition, load: Load, server: Server) -> bool {
         let is_basic = matches!(load, Load::Public | Load::Warm);
         let is_postern = matches!(server, Server::Postern { .. });
         if matches!(server, Server::Postern { large_cache, .. } if large_cache) {
@@ -133,10 +149,18 @@ impl Set {
         }
         match self {
             Set::Load => is_basic || server.verifies(),
-            Set::Connections => is_basic && (is_postern || server == Server::Other(Other::Axum)),
+            Set::Connections => is_basic && (is_postern || server == AXUM),
             // tiny_http closes without saying so, which wrk takes for a failure.
             Set::Close => is_basic && server != Server::Other(Other::TinyHttp),
             Set::Log => is_basic,
+            Set::Targets => match (condition.connections, condition.close, load) {
+                (64, false, Load::Public | Load::Warm) | (64, true, Load::Public) => {
+                    is_postern || [AXUM, NGINX].contains(&server)
+                }
+                (64, false, Load::Cold) => is_postern || server == AXUM,
+                (_, false, _) => is_basic && is_postern,
+                _ => false,
+            },
         }
     }
 }
@@ -153,11 +177,19 @@ pub struct Condition {
 
 impl Condition {
     /// Kept connections, and no line per request.
-    pub fn with(connections: usize) -> Condition {
+    pub const fn with(connections: usize) -> Condition {
         Condition {
             connections,
             close: false,
             logs_requests: false,
+        }
+    }
+
+    /// The same with a connection per request.
+    pub const fn closing(self) -> Condition {
+        Condition {
+            close: true,
+            ..self
         }
     }
 
@@ -183,18 +215,34 @@ pub fn round(options: &Options) -> Vec<Measurement> {
         .flat_map(|build| [false, true].map(|large_cache| Server::Postern { build, large_cache }));
     let others = options.others.iter().copied().map(Server::Other);
     let servers: Vec<Server> = posterns.chain(others).collect();
-    let mut round = Vec::new();
+    let mut round: Vec<Measurement> = Vec::new();
     for set in &options.sets {
         for condition in set.conditions() {
             for load in Load::ALL {
-                let chosen = servers.iter().filter(|server| set.has(load, **server));
-                round.extend(chosen.map(|&server| Measurement {
+                let chosen = servers
+                    .iter()
+                    .filter(|server| set.has(condition, load, **server));
+                let chosen = chosen.map(|&server| Measurement {
                     condition,
                     load,
                     server,
-                }));
+                });
+                let new: Vec<_> = chosen.filter(|new| !round.contains(new)).collect();
+                round.extend(new);
             }
         }
     }
     round
+}
+
+/// In which order round number `number` makes the measurements: the server that was first under a
+/// load is last in the next round, so that none is always measured after the same one.
+pub fn order(round: &[Measurement], number: usize) -> Vec<usize> {
+    let mut order = Vec::new();
+    for rivals in round.chunk_by(|a, b| a.condition == b.condition && a.load == b.load) {
+        let mut places: Vec<usize> = (order.len()..order.len() + rivals.len()).collect();
+        places.rotate_left(number % rivals.len());
+        order.extend(places);
+    }
+    order
 }
