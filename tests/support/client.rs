@@ -224,6 +224,29 @@ impl Client {
         }
     }
 
+    /// Whether, as of now, the server has neither sent anything more nor closed.
+    pub fn is_silent(&self) -> bool {
+        let nothing = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
+        self.buffer.is_empty() && self.peek().is_err_and(nothing)
+    }
+
+    /// Whether, as of now, the server has closed, or reset, without sending anything more.
+    pub fn is_closed(&self) -> bool {
+        let is_end = match self.peek() {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        };
+        self.buffer.is_empty() && is_end
+    }
+
+    /// Looks for what has come, without waiting.
+    fn peek(&self) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        peeked
+    }
+
     /// Tells the server that no more bytes follow; reading goes on.
     pub fn close_write(&self) {
         // The server may have closed already, which is what the test then finds.

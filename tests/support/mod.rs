@@ -8,10 +8,14 @@
 pub mod besieged;
 pub mod client;
 pub mod contract;
+#[cfg(target_os = "linux")]
+pub mod crowd;
 pub mod forge;
 pub mod key;
 pub mod postern;
 pub mod record;
+#[cfg(target_os = "linux")]
+pub mod sockets;
 pub mod tenant;
 pub mod token;
 #[cfg(target_os = "linux")]
