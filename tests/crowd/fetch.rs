@@ -1,6 +1,5 @@
 //! Requests that wait for a fetch of the keys, and others that need not.
 
-use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,10 +42,13 @@ pub fn run(table: &mut Table) {
     let refused_after = started.elapsed();
     let (kept, fresh) = known(&house);
 
-    let still = waiting.iter().filter(|client| is_waiting(client)).count();
+    let still = waiting.iter().filter(|client| client.is_silent()).count();
     table.all("requests still waiting after that", still, WAITING);
-    let status = refused.map_or("none".to_owned(), |refused| refused.status.to_string());
-    table.is("one more is answered", &status, "503");
+    let answer = refused.map_or("nothing".to_owned(), |refused| {
+        format!("{} {}", refused.status, refused.json()["error"])
+    });
+    let asked = "503 \"signing_key_unavailable\"";
+    table.is("one more is answered", &answer, asked);
     table.within("one more, answered after", Some(refused_after), AT_ONCE);
     for (who, record) in [("a known key", &kept), ("one on new connections", &fresh)] {
         let asked = record.answered() + record.failed();
@@ -100,14 +102,4 @@ fn client(house: &House) -> Client {
 fn request(token: &str) -> String {
     let authorization = bearer(token);
     format!("GET {PROTECTED} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n\r\n")
-}
-
-fn is_waiting(client: &Client) -> bool {
-    let peek = || -> io::Result<usize> {
-        client.stream().set_nonblocking(true)?;
-        let peeked = client.stream().peek(&mut [0]);
-        client.stream().set_nonblocking(false)?;
-        peeked
-    };
-    peek().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,6 +1,6 @@
 //! Ten thousand clients that have had an answer and say nothing more.
 
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,15 +64,14 @@ fn one_address(table: &mut Table) {
 
 fn four_addresses(table: &mut Table) {
     let house = house();
-    let mut crowd = gather(&house, &[2, 3, 4, 5]);
+    let crowd = gather(&house, &[2, 3, 4, 5]);
     table.all("connections of 4 addresses answered", crowd.len(), CROWD);
     // So that all have been waiting for their peer for more than a second.
     thread::sleep(Duration::from_millis(1100));
     let mut kept = Vec::new();
     let newcomers = Newcomers::come(&house, 6, |client| kept.push(client));
     newcomers.tell(table, "newcomers of a fifth", Duration::from_millis(100));
-    let closed = crowd.iter_mut().filter_map(|client| is_closed(client).ok());
-    let closed = closed.filter(|is_closed| *is_closed).count();
+    let closed = crowd.iter().filter(|client| client.is_closed()).count();
     table.at_most(
         "connections closed for them",
         closed as f64,
@@ -139,16 +138,5 @@ impl Newcomers {
         table.all(&format!("{who} answered"), answered, NEWCOMERS);
         let p99 = self.times.get(answered * 99 / 100).copied();
         table.within(&format!("{who}, p99"), p99, bound);
-    }
-}
-
-/// Whether the server has closed this connection, on which nothing is under way.
-fn is_closed(client: &mut Client) -> io::Result<bool> {
-    let mut stream = client.stream();
-    stream.set_nonblocking(true)?;
-    match stream.read(&mut [0]) {
-        Ok(read) => Ok(read == 0),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-        Err(_) => Ok(true),
     }
 }
