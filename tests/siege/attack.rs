@@ -1,8 +1,9 @@
 //! What strangers do to a server.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::client::Client;
 use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::crowd::REQUEST;
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
 
@@ -27,6 +29,8 @@ pub struct Field<'a> {
     pub connections: usize,
     /// When it is over.
     pub end: Instant,
+    /// Connections that are kept beyond that.
+    pub held: &'a Mutex<Vec<TcpStream>>,
 }
 
 /// The addresses that attackers come from. slowhttptest always comes from 127.0.0.1.
@@ -56,6 +60,14 @@ impl Field<'_> {
         Instant::now() >= self.end
     }
 
+    /// Waits, but not beyond the end.
+    fn wait(&self, time: Duration) {
+        let given_up = Instant::now() + time;
+        while Instant::now() < given_up.min(self.end) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A socket of a stranger, not connected yet.
     fn socket(&self) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None)?;
@@ -83,7 +95,7 @@ pub type Running<'scope> = (&'static str, ScopedJoinHandle<'scope, usize>);
 type Attack = fn(&Field<'_>) -> io::Result<usize>;
 
 /// Each of these goes on in several threads at once.
-const ATTACKS: [(&str, Attack); 8] = [
+const ATTACKS: [(&str, Attack); 10] = [
     ("connect and go", connect_and_go),
     ("connect and stay", connect_and_stay),
     ("random keys, a connection each", random_key_once),
@@ -92,6 +104,8 @@ const ATTACKS: [(&str, Attack); 8] = [
     ("wrong signatures, kept alive", wrong_signatures_kept_alive),
     ("reset in a request", reset_in_a_request),
     ("ask and never read", ask_and_never_read),
+    ("read and stop", read_and_stop),
+    ("read, ask for the end, stop", read_and_stop_at_the_end),
 ];
 
 /// The modes of slowhttptest, each a process.
@@ -258,7 +272,7 @@ fn wrong_signature(field: &Field<'_>) -> String {
 /// Pipelines requests on many connections until neither side's buffers take more, so that the
 /// server has answers that nobody takes; then keeps them for as long as the server does.
 fn ask_and_never_read(field: &Field<'_>) -> io::Result<usize> {
-    let batch = format!("GET {PUBLIC} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(200);
+    let batch = REQUEST.repeat(200);
     let mut held = Vec::new();
     while held.len() < 300 && !field.is_over() {
         let mut stream = field.connect()?;
@@ -266,9 +280,138 @@ fn ask_and_never_read(field: &Field<'_>) -> io::Result<usize> {
         while stream.write(batch.as_bytes()).is_ok() {}
         held.push(stream);
     }
-    let given_up = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < given_up.min(field.end) {
-        thread::sleep(Duration::from_millis(20));
-    }
+    field.wait(Duration::from_secs(10));
     Ok(held.len())
+}
+
+/// How many connections stop reading together.
+const STOPPED: usize = 16;
+
+/// Pipelines requests and reads the answers for a moment, so that the kernel has every reason to give
+/// larger buffers to the server's sockets. Then nothing is read any more, but as much is asked for as
+/// is taken.
+fn read_and_stop(field: &Field<'_>) -> io::Result<usize> {
+    let mut readers = Readers::connect(field)?;
+    readers.read_for(Duration::from_millis(500));
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline.min(field.end) {
+        for reader in &mut readers.0 {
+            reader.ask();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    field.wait(Duration::from_secs(8));
+    Ok(readers.0.len())
+}
+
+/// The same, but what is asked for in the end fits into the server's buffers, and is the last: the
+/// server closes, and the kernel has the answers. Up to 1,000 of these connections are kept beyond
+/// the siege.
+fn read_and_stop_at_the_end(field: &Field<'_>) -> io::Result<usize> {
+    const ANSWERS: usize = 1200;
+    let mut readers = Readers::connect(field)?;
+    readers.read_for(Duration::from_millis(500));
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let last = format!("{}{LAST}", REQUEST.repeat(ANSWERS));
+    for reader in &mut readers.0 {
+        while !reader.is_between_requests() && Instant::now() < deadline {
+            reader.ask();
+            let _ = reader.read();
+        }
+        (reader.asking, reader.asked) = (last.clone().into_bytes(), 0);
+    }
+    while readers.0.iter().any(|reader| reader.asked < last.len()) && Instant::now() < deadline {
+        for reader in &mut readers.0 {
+            reader.ask_once();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let count = readers.0.len();
+    let mut streams = readers.0.into_iter().map(|reader| reader.stream);
+    let mut held = field.held.lock().expect("no thread panics with it");
+    let room = MOST_HELD - held.len();
+    held.extend(streams.by_ref().take(room));
+    drop(held);
+    if streams.len() > 0 {
+        field.wait(Duration::from_secs(8));
+    }
+    Ok(count)
+}
+
+/// How many connections are kept beyond the siege.
+const MOST_HELD: usize = 1000;
+
+/// The last request of a connection.
+const LAST: &str =
+    "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+struct Readers(Vec<Reader>);
+
+/// Asks on a connection without waiting for answers.
+struct Reader {
+    stream: TcpStream,
+    /// What is sent, and how much of that has been.
+    asking: Vec<u8>,
+    asked: usize,
+}
+
+impl Readers {
+    fn connect(field: &Field<'_>) -> io::Result<Readers> {
+        let reader = || {
+            let socket = field.socket()?;
+            // As much as makes the server's buffer grow, but less than the answers in the end.
+            socket.set_recv_buffer_size(128 * 1024)?;
+            socket.connect_timeout(&field.addr.into(), Duration::from_secs(5))?;
+            socket.set_nonblocking(true)?;
+            Ok(Reader {
+                stream: socket.into(),
+                asking: REQUEST.repeat(200).into_bytes(),
+                asked: 0,
+            })
+        };
+        (0..STOPPED)
+            .map(|_| reader())
+            .collect::<io::Result<_>>()
+            .map(Readers)
+    }
+
+    /// Asks and reads. Those whose connection is closed meanwhile are gone.
+    fn read_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.0.retain_mut(|reader| {
+                reader.ask();
+                reader.read().is_ok()
+            });
+            if self.0.is_empty() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Sends what is taken at once, and begins anew when all is sent. Whether the connection is over,
+    /// reading tells.
+    fn ask(&mut self) {
+        self.ask_once();
+        self.asked %= self.asking.len();
+    }
+
+    fn ask_once(&mut self) {
+        self.asked += self.stream.write(&self.asking[self.asked..]).unwrap_or(0);
+    }
+
+    fn is_between_requests(&self) -> bool {
+        self.asked.is_multiple_of(REQUEST.len())
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) -> io::Result<()> {
+        match self.stream.read(&mut [0; 64 * 1024]) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
