@@ -1,0 +1,145 @@
+# What the scripts of this repository share. For bash, to be sourced once the options are set.
+# shellcheck shell=bash
+
+# Nobody is there to answer.
+exec </dev/null
+
+# Folders that are removed when the script ends.
+scratch=()
+# The exit code of the last command that `run` has run, and its process group. The group of one that
+# still runs is $!, which is known as soon as it runs.
+status=0
+ended=
+
+clean_up() {
+    # A second Ctrl-C must not cut this short.
+    trap '' HUP INT TERM
+    [[ ${!:-} == "$ended" ]] || end_group "$!"
+    ((${#scratch[@]} == 0)) || rm -rf --one-file-system "${scratch[@]}"
+}
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+heading() {
+    printf '\n== %4d s  %s\n' "$SECONDS" "$*"
+}
+
+fail() {
+    heading "FAILED: $*" >&2
+    exit 1
+}
+
+# Ends a process group. It is asked first, because a script in it has groups of its own to end.
+end_group() {
+    local tries
+    kill -TERM -- "-$1" 2>/dev/null || true
+    for ((tries = 0; tries < 50; tries++)); do
+        kill -0 -- "-$1" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$1" 2>/dev/null || true
+    # Else the shell would report how it ended.
+    wait "$1" 2>/dev/null || true
+}
+
+# Runs a command in a process group of its own, so that nothing it starts outlives it. Its exit code is
+# left in `status`: a function in an `if`, or before `||`, would go on after errors.
+run() {
+    status=0
+    set -m
+    "$@" &
+    set +m
+    wait "$!" || status=$?
+    end_group "$!"
+    ended=$!
+}
+
+# Runs a command, and ends the script unless it succeeds.
+step() {
+    heading "$*"
+    run "$@"
+    ((status == 0)) || fail "$* (exit code $status)"
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    else
+        # Never asks for a password: nobody is there to type one.
+        sudo -n "$@"
+    fi
+}
+
+# A new folder, removed when the script ends; its path is left in `folder`. Takes the beginning of its
+# path.
+make_scratch() {
+    folder=$(mktemp -d "$1.XXXXXX")
+    scratch+=("$folder")
+}
+
+need_cargo() {
+    PATH="$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+    command -v cargo >/dev/null || fail 'no cargo: install Rust with rustup, https://rustup.rs'
+}
+
+# The packages of those programs that are not there; takes PROGRAM:PACKAGE.
+packages_of_missing() {
+    local pair
+    for pair; do
+        command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+    done
+}
+
+# Those of these packages that are not installed.
+not_installed() {
+    local package
+    for package; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+            echo "$package"
+    done
+}
+
+# Installs these Debian packages, if any are named.
+install_packages() {
+    (($#)) || return 0
+    command -v apt-get >/dev/null || fail "needed, and no apt-get to install it with: $*"
+    export DEBIAN_FRONTEND=noninteractive
+    step as_root apt-get -q update
+    step as_root apt-get -q install -y --no-install-recommends "$@"
+}
+
+# Unpacks Debian packages into a folder. Unlike installed ones, they start no services.
+unpack_packages() {
+    local into=$1 archive
+    shift
+    mkdir -p "$into/archives"
+    (cd "$into/archives" && apt-get -q -o APT::Sandbox::User=root download "$@")
+    for archive in "$into"/archives/*.deb; do
+        dpkg -x "$archive" "$into"
+    done
+    rm -r "$into/archives"
+}
+
+# The binary to be tested: POSTERN_BIN, or the release build.
+need_postern() {
+    if [[ -z ${POSTERN_BIN:-} ]]; then
+        step cargo build --release --locked
+        POSTERN_BIN=${CARGO_TARGET_DIR:-target}/release/postern
+    fi
+    POSTERN_BIN=$(realpath "$POSTERN_BIN")
+    export POSTERN_BIN
+}
+
+# Runs a command with a network and processes of its own: nothing leaves this machine, or reaches
+# anybody else on it. Clients use up ports by the thousand, and are not to wait for one; the server gets
+# its port from those that are reserved.
+in_namespaces() {
+    unshare --net --pid --fork --kill-child --mount-proc bash -euc '
+        ip link set lo up
+        echo "1024 65535" >/proc/sys/net/ipv4/ip_local_port_range
+        echo "20000-29999" >/proc/sys/net/ipv4/ip_local_reserved_ports
+        exec "$@"
+    ' in_namespaces "$@"
+}
