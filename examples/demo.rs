@@ -154,13 +154,8 @@ fn main() -> ExitCode {
         }
     };
     say(&introduction(&tenant, addr));
-    match server.wait_for_signals(signals) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    server.wait_for_signals(signals);
+    ExitCode::SUCCESS
 }
 
 /// Starts the server that `main.rs` starts, in this process, with the stand-in for a tenant.

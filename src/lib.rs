@@ -47,6 +47,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod blocking;
 pub mod config;
 pub mod escape;
 pub mod file;

@@ -96,10 +96,8 @@ fn serve() -> ExitCode {
         Err(e) => return fail(e.exit_code(), e),
     };
     systemd::ready();
-    match server.wait_for_signals(signals) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => fail(1, e),
-    }
+    server.wait_for_signals(signals);
+    ExitCode::SUCCESS
 }
 
 fn fail(exit_code: u8, why: impl fmt::Display) -> ExitCode {

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::info;
@@ -21,7 +20,8 @@ use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
 use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
 use crate::http::cors::Cors;
-use crate::http::listener::{Drain, Listener};
+use crate::http::limits::TooLittleSpace;
+use crate::http::listener::{ListenError, Listener, Running};
 use crate::http::socket::{Address, Listening};
 use crate::systemd;
 
@@ -30,19 +30,20 @@ use crate::systemd;
 pub struct Server {
     addresses: Vec<Address>,
     jwks: Jwks,
-    drain: Drain,
-    acceptor: JoinHandle<()>,
-    /// The wait for signals, if there is one, that the accept thread ends when it does.
-    on_end: Arc<OnceLock<Handle>>,
+    running: Running,
+    /// The wait for signals, if there is one, which the end of the server ends.
+    signals: Arc<OnceLock<Handle>>,
 }
 
 /// Why the server cannot start. Its `Display` says what to do about it.
 #[derive(Debug)]
 pub enum StartError {
-    /// The listening socket cannot be had, or the process lacks what it takes to listen.
+    /// The listening socket cannot be had.
     Bind(SocketAddr, io::Error),
     /// The sockets that were passed to this process cannot be used.
     Sockets(io::Error),
+    /// The process may have too little memory.
+    Memory(TooLittleSpace),
     /// There is no memory for a token cache of that size.
     TokenCache(usize),
     /// A thread that everything else needs cannot be started.
@@ -55,7 +56,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
-            StartError::TokenCache(_) => 78,
+            StartError::TokenCache(_) | StartError::Memory(_) => 78,
             _ => 1,
         }
     }
@@ -64,12 +65,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Of the process, not of the address or the sockets.
-            StartError::Bind(_, error) | StartError::Sockets(error)
-                if error.kind() == io::ErrorKind::OutOfMemory =>
-            {
-                write!(f, "{error}")
-            }
+            StartError::Memory(error) => write!(f, "{error}"),
             StartError::Bind(address, error) => {
                 let (host, port) = (address.ip(), address.port());
                 match error.kind() {
@@ -115,7 +111,10 @@ impl Server {
     /// [`StartError`].
     pub fn start(config: &Config) -> Result<Server, StartError> {
         let listener = Listener::bind(config.listen, config.max_connections);
-        let listener = listener.map_err(|error| StartError::Bind(config.listen, error))?;
+        let listener = listener.map_err(|error| match error {
+            ListenError::Socket(error) => StartError::Bind(config.listen, error),
+            ListenError::Memory(error) => StartError::Memory(error),
+        })?;
         Server::start_on(listener, config)
     }
 
@@ -125,11 +124,15 @@ impl Server {
     /// [`StartError`].
     pub fn start_with(sockets: Vec<Listening>, config: &Config) -> Result<Server, StartError> {
         let listener = Listener::adopt(sockets, config.max_connections);
-        Server::start_on(listener.map_err(StartError::Sockets)?, config)
+        let listener = listener.map_err(|error| match error {
+            ListenError::Socket(error) => StartError::Sockets(error),
+            ListenError::Memory(error) => StartError::Memory(error),
+        })?;
+        Server::start_on(listener, config)
     }
 
     fn start_on(listener: Listener, config: &Config) -> Result<Server, StartError> {
-        let (addresses, drain) = (listener.addresses().to_vec(), listener.drain());
+        let addresses = listener.addresses().to_vec();
         let cache = token_cache(config.token_cache_size)?;
         let probe_path = random_path();
         if let Some(address) = addresses.first() {
@@ -144,8 +147,6 @@ impl Server {
         let settings = Settings {
             max_stale: config.jwks_max_stale,
             cooldown: config.jwks_cooldown,
-            // The others stay free for requests that need not wait.
-            max_waiting: (listener.capacity() / 4).max(1),
             program_date: build_date(),
             report: systemd::status,
         };
@@ -168,19 +169,19 @@ impl Server {
             },
             unlogged_path: Some(probe_path),
         };
-        let on_end = Arc::new(OnceLock::new());
-        let ends_wait = EndsWait(Arc::clone(&on_end));
-        let accept = move || {
-            let _ends_wait = ends_wait;
-            listener.run(service);
-        };
-        let thread = thread::Builder::new().name("accept".into());
+        let running = listener.start(service).map_err(StartError::Thread)?;
+        let signals: Arc<OnceLock<Handle>> = Arc::default();
+        let waiting = Arc::clone(&signals);
+        running.on_finished(move || {
+            if let Some(signals) = waiting.get() {
+                signals.close();
+            }
+        });
         Ok(Server {
             addresses,
             jwks,
-            drain,
-            acceptor: thread.spawn(accept).map_err(StartError::Thread)?,
-            on_end,
+            running,
+            signals,
         })
     }
 
@@ -195,27 +196,21 @@ impl Server {
     /// Accepts no more connections and lets the requests under way finish, 10 s at most.
     /// Returns at once; [`wait`](Server::wait) returns when it is done.
     pub fn stop(&self) {
-        self.drain.start();
+        self.running.drain();
     }
 
     /// Blocks until the server has stopped.
-    ///
-    /// # Errors
-    /// [`Crashed`].
-    pub fn wait(self) -> Result<(), Crashed> {
-        self.acceptor.join().map_err(|_| Crashed)
+    pub fn wait(self) {
+        self.running.wait();
     }
 
     /// Blocks until the server has stopped, which SIGTERM and SIGINT make it do. SIGHUP makes it
     /// fetch the keys.
-    ///
-    /// # Errors
-    /// [`Crashed`].
-    pub fn wait_for_signals(self, mut signals: Signals) -> Result<(), Crashed> {
-        // From here on the end of the accept thread ends the wait below, too.
-        let _ = self.on_end.set(signals.0.handle());
-        if self.acceptor.is_finished() {
-            return self.wait();
+    pub fn wait_for_signals(self, mut signals: Signals) {
+        // From here on the end of the server ends the wait below, too.
+        let _ = self.signals.set(signals.0.handle());
+        if self.running.is_finished() {
+            return;
         }
         for signal in signals.0.forever() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
@@ -228,7 +223,7 @@ impl Server {
                 break;
             }
         }
-        self.wait()
+        self.wait();
     }
 }
 
@@ -247,18 +242,6 @@ impl Signals {
     }
 }
 
-/// The server has ended without having been told to: a bug.
-#[derive(Debug)]
-pub struct Crashed;
-
-impl fmt::Display for Crashed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the accept thread panicked")
-    }
-}
-
-impl Error for Crashed {}
-
 fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
     let cache = NonZero::new(size).map(TokenCache::new).transpose();
     cache.map_err(|_| StartError::TokenCache(size))
@@ -275,15 +258,4 @@ fn random_path() -> String {
 fn build_date() -> SystemTime {
     let seconds = env!("POSTERN_SOURCE_DATE").parse().unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-/// Ends the wait for signals when dropped, with or without a panic.
-struct EndsWait(Arc<OnceLock<Handle>>);
-
-impl Drop for EndsWait {
-    fn drop(&mut self) {
-        if let Some(signals) = self.0.get() {
-            signals.close();
-        }
-    }
 }

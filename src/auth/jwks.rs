@@ -40,7 +40,6 @@ mod state;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,6 +50,7 @@ use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
 use super::fetch::{Answer, Fetcher, Question};
 use super::key_set::KeySet;
+use crate::blocking;
 use lines::Line;
 use state::{Cause, MIN_PAUSE, State};
 
@@ -75,8 +75,6 @@ pub struct Jwks {
 struct Shared {
     settings: Settings,
     state: Mutex<State>,
-    /// How many requests wait for a fetch.
-    waiting: AtomicUsize,
     /// Notified when a fetch is wanted and when one has ended.
     changed: Condvar,
 }
@@ -108,7 +106,6 @@ impl Jwks {
         let shared = Arc::new(Shared {
             settings,
             state: Mutex::new(state),
-            waiting: AtomicUsize::new(0),
             changed: Condvar::new(),
         });
         let refresher = Refresher {
@@ -152,7 +149,10 @@ impl Jwks {
             (state.fetches_ended, state.is_expecting())
         });
         if is_expected {
-            let _waiting = self.begin_wait()?;
+            // With no lock held: it may start a thread.
+            let _waiting = blocking::begin_wait().map_err(|_| Unavailable::Keys {
+                retry_after: MIN_PAUSE,
+            })?;
             self.wait_for_end(ended_before);
         }
         let now = Moment::now();
@@ -167,20 +167,6 @@ impl Jwks {
         })
     }
 
-    /// Called before this thread waits for a fetch, with no lock held. The result is dropped after
-    /// the wait.
-    fn begin_wait(&self) -> Result<Waiting<'_>, Unavailable> {
-        let count = &self.shared.waiting;
-        let one_more =
-            |waiting| (waiting < self.shared.settings.max_waiting).then_some(waiting + 1);
-        match count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(Waiting(count)),
-            Err(_) => Err(Unavailable::Keys {
-                retry_after: MIN_PAUSE,
-            }),
-        }
-    }
-
     /// Waits until a fetch has ended, no fetch is expected any more, or the time is over.
     /// `ended_before` is the number of fetches that had ended before.
     fn wait_for_end(&self, ended_before: u64) {
@@ -193,15 +179,6 @@ impl Jwks {
             }
             state = self.shared.wait(state, left);
         }
-    }
-}
-
-/// A request that waits for a fetch.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,59 +1,61 @@
-//! One connection, from its first byte to its last.
+//! One connection, from its first byte to its last, as a value with one step.
 //!
 //! ```text
-//!            +------------------------- kept alive ------------------------+
-//!            v                                                             |
-//! open -> read a head -> parse it -> ask the handler -> write the answer --+--> discard -> close
-//!            |               |                                                     ^
-//!            | too late, too   large, not HTTP: the error is the last answer ------+
-//!            +-> idle too long, or the peer is gone: close
+//!          +------------------ kept alive ------------------+
+//!          v                                                |
+//! new -> HEAD --> parse it, ask the handler --> WRITING ----+--> LEAVING --> close
+//!          |                                       ^                ^
+//!          | too late, too large, not HTTP: -------+                |
+//!          |   the error is the last answer                         |
+//!          +-> idle too long, or the peer is gone: close            |
+//!                              what the peer still sends is discarded
 //! ```
 //!
-//! Nothing here knows TCP: a [`Transport`] is anything to read from and write to with a time limit.
+//! [`Connection::step`] goes as far as it can without waiting, and says what the connection waits
+//! for next. Nothing here knows sockets, threads or TLS: a [`Transport`] is anything that reads
+//! and writes without waiting.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info};
 
 use super::cors::Cors;
 use super::request::{self, HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
-use super::response::{self, Connection, Response};
+use super::response::{self, Response};
 use crate::escape::Escaped;
 
-/// How long what still comes in after the last answer is read and thrown away. Closing at once
-/// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
+/// How long input is discarded after the last answer. Closing at once would reset the connection,
+/// and the reset can overtake the answer (RFC 9112 §9.6).
 const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// How long a write may take before its connection counts as waiting for the peer, which can then
-/// be evicted. A response nearly always fits the socket's buffer: who does not read stalls it.
-const STALL_TIME: Duration = Duration::from_millis(10);
-/// Enough for most heads at once.
-const SMALL_BUFFER: usize = 2 * 1024;
+/// Requests that one step answers, at most, before other connections have their turn.
+const MAX_ANSWERS: usize = 16;
+/// Reads that one step discards, at most.
+const MAX_DISCARDS: usize = 4;
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
-/// A byte stream with time limits: a socket, or a test's stand-in for one.
-pub trait Transport: Read + Write {
-    /// The longest a `read` may block; not zero.
+/// A byte stream that never waits: a socket, or a test's stand-in for one.
+pub trait Transport {
+    /// Reads what is there; 0 when the peer has closed.
     ///
     /// # Errors
-    /// What the socket says.
-    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()>;
-    /// The longest a `write` may block; not zero.
+    /// `WouldBlock` when there is nothing; else what the socket says.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes as much as there is room for.
     ///
     /// # Errors
-    /// What the socket says.
-    fn set_write_timeout(&mut self, timeout: Duration) -> io::Result<()>;
+    /// `WouldBlock` when there is no room; else what the socket says.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Tells the peer that nothing more will be written.
     ///
     /// # Errors
     /// What the socket says.
     fn close_write(&mut self) -> io::Result<()>;
-    /// The clock that the limits are measured by; a stand-in may let time pass without waiting.
+    /// The clock that deadlines are measured by; a stand-in may let time pass without waiting.
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -77,37 +79,18 @@ impl From<Response> for Reply {
     }
 }
 
-/// Answers requests. A panic in it is a 500.
+/// Answers requests. A panic in it is a 500. A handler that waits for something announces it with
+/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that others are served meanwhile.
 pub trait Handler: Send + Sync {
     /// The answer to one request.
     fn handle(&self, request: &Request<'_>) -> Reply;
 }
 
-/// What a connection and the listener tell each other.
+/// What a connection asks its surroundings.
 pub trait Lifecycle {
-    /// A complete request is there. `false` when the connection has to make way for another: then
-    /// there is no answer.
-    fn serving(&self) -> bool;
-    /// The connection waits for its peer. `false` when it has to make way: then it must close.
-    fn waiting(&self, waiting: Waiting) -> bool;
-    /// Whether the answer that is made now is the last one: the connection has to make way after it,
-    /// or the server is about to stop.
-    fn is_ending(&self) -> bool;
-}
-
-/// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
-    /// Its first request. A drain leaves it some time: it has been answered nothing yet.
-    Fresh = 0,
-    /// A further request, of which nothing has come. A drain ends it at once.
-    Idle = 1,
-    /// The rest of a head.
-    Head = 2,
-    /// The peer's close: the last answer has been written.
-    Leaving = 3,
-    /// The peer to read what was written before, so that there is room for the rest.
-    Writing = 4,
+    /// Whether the answer that is made now is the last one: its place is needed by another
+    /// connection, or the server is about to stop.
+    fn is_last_answer(&self) -> bool;
 }
 
 /// How long the parts of a connection's life may take.
@@ -142,16 +125,109 @@ impl fmt::Debug for Service {
     }
 }
 
-/// Why a connection ends without a further answer.
+/// The buffers of a worker, lent to the connection it serves, so that one that waits has none.
+#[derive(Debug)]
+pub struct Buffers {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+}
+
+impl Default for Buffers {
+    fn default() -> Buffers {
+        Buffers {
+            input: vec![0; MAX_HEAD].into(),
+            output: Vec::new(),
+        }
+    }
+}
+
+/// What a step is given.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// What all connections share.
+    pub service: &'a Service,
+    /// The other end, for the log.
+    pub peer: &'a dyn fmt::Display,
+    /// Whether answers are the last.
+    pub lifecycle: &'a dyn Lifecycle,
+}
+
+/// Why a step is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The transport may be ready.
+    Ready,
+    /// The deadline has passed.
+    Deadline,
+    /// The server drains: one request may still come until this time, and none if another has been
+    /// answered before.
+    Drain(Instant),
+}
+
+/// What comes after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Make the next step when the transport is ready for this, or at the deadline.
+    Wait(Interest),
+    /// Close the transport.
+    Close(Close),
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Something to read.
+    Read,
+    /// Room to write.
+    Write,
+    /// Its next turn: it has received bytes that it has not looked at yet.
+    Turn,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// The peer has closed, or is gone.
+    ByPeer,
+    /// The server closes, and the peer may still have to be sent something.
+    ByServer,
+    /// The peer does not read.
+    Stalled,
+}
+
+/// The phase of a connection.
+#[derive(Debug)]
+enum Phase {
+    /// It waits for a request, or for the rest of its head.
+    Head,
+    /// The rest of an answer waits until the peer reads.
+    Writing { rest: Vec<u8>, is_last: bool },
+    /// The last answer has been written. Input is discarded.
+    Leaving,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    phase: Phase,
+    /// Bytes received and not consumed. Empty, without memory, between requests.
+    received: Vec<u8>,
+    /// Whether `received` has bytes that the scanner has not seen.
+    has_news: bool,
+    scanner: HeadScanner,
+    /// When the first byte of the head under way came.
+    head_began: Option<Instant>,
+    has_answered: bool,
+    deadline: Instant,
+    waits_since: Instant,
+    /// Until when a request may still come.
+    drain: Option<Instant>,
+}
+
+/// A connection ends without a further answer.
 #[derive(Debug)]
 enum End {
-    /// The peer closed between two requests, or was idle too long.
-    Idle,
-    /// The last answer has been written: what still comes in is discarded.
-    Answered,
-    /// It has to make way for another.
-    Evicted,
-    /// The peer is gone, or does not read.
+    Close(Close),
     Broken(io::Error),
 }
 
@@ -161,250 +237,427 @@ impl From<io::Error> for End {
     }
 }
 
-/// Serves the requests that come over `transport`, one after another, until it should be closed.
-/// `peer` is for the log.
-pub fn serve(
-    transport: impl Transport,
-    peer: &dyn fmt::Display,
-    service: &Service,
-    lifecycle: &dyn Lifecycle,
-) {
-    let mut connection = ServedConnection {
-        transport,
-        peer,
-        service,
-        lifecycle,
-        received: Received::new(),
-        has_answered: false,
-        read_timeout: None,
-    };
-    match connection.run() {
-        End::Idle | End::Evicted => {}
-        End::Answered => connection.discard(),
-        End::Broken(error) => debug!("{peer} gone: {error}"),
-    }
+/// How an answer left the connection.
+enum Answered {
+    /// It is written, and another request may follow.
+    KeptAlive,
+    /// It is the last, or its rest is to be written later.
+    Busy(Interest),
 }
 
-struct ServedConnection<'a, T> {
-    transport: T,
-    peer: &'a dyn fmt::Display,
-    service: &'a Service,
-    lifecycle: &'a dyn Lifecycle,
-    received: Received,
-    /// Whether a request has been answered on it.
-    has_answered: bool,
-    /// The read timeout in force, so that it is set only when it changes.
-    read_timeout: Option<Duration>,
-}
-
-impl<T: Transport> ServedConnection<'_, T> {
-    fn run(&mut self) -> End {
-        if let Err(error) = self.transport.set_write_timeout(STALL_TIME) {
-            return End::Broken(error);
+impl Connection {
+    /// A connection that begins to wait for its first request now.
+    pub fn new(now: Instant, timeouts: &Timeouts) -> Connection {
+        Connection {
+            phase: Phase::Head,
+            received: Vec::new(),
+            has_news: false,
+            scanner: HeadScanner::default(),
+            head_began: None,
+            has_answered: false,
+            deadline: now + timeouts.idle,
+            waits_since: now,
+            drain: None,
         }
-        loop {
-            if let Err(end) = self.serve_one() {
-                return end;
+    }
+
+    /// When to make a step with [`Event::Deadline`], unless there is another one before.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Since when it has waited for its peer: no complete request, or an answer not read. `None`
+    /// when it has a request that it could answer.
+    pub fn waits_since(&self) -> Option<Instant> {
+        (!self.has_news || self.is_writing()).then_some(self.waits_since)
+    }
+
+    /// Whether it waits for the peer to read an answer.
+    pub fn is_writing(&self) -> bool {
+        matches!(self.phase, Phase::Writing { .. })
+    }
+
+    /// Whether its last answer has been written.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving)
+    }
+
+    /// Whether it has been told that the server drains.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// When it was last sent an answer, if it was.
+    pub fn last_answer(&self) -> Option<Instant> {
+        self.has_answered.then_some(self.waits_since)
+    }
+
+    /// Writes `wire` as its only answer, whatever was asked.
+    pub fn dismiss(&mut self, wire: &[u8], transport: &mut impl Transport) -> Next {
+        // What has come in is read: to close with unread input would reset the connection.
+        let _ = transport.read(&mut [0; 4096]);
+        let written = match write(transport, wire) {
+            Ok(count) if count == wire.len() => self.leave(transport),
+            // It is the first answer, and short: a peer without room for it does not read.
+            Ok(_) => Err(End::Close(Close::Stalled)),
+            Err(end) => Err(end),
+        };
+        match written {
+            Ok(interest) => Next::Wait(interest),
+            Err(End::Close(close)) => Next::Close(close),
+            Err(End::Broken(_)) => Next::Close(Close::ByPeer),
+        }
+    }
+
+    /// Goes as far as possible without waiting.
+    pub fn step(
+        &mut self,
+        event: Event,
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Next {
+        if let Event::Drain(until) = event {
+            self.drain = Some(until);
+        }
+        // What is there is served first, also at a deadline.
+        let mut outcome = self.advance(transport, buffers, context);
+        if let Ok(interest @ (Interest::Read | Interest::Write)) = outcome {
+            outcome = self.expire(interest, transport, buffers, context);
+        }
+        match outcome {
+            Ok(interest) => Next::Wait(interest),
+            Err(End::Close(close)) => Next::Close(close),
+            Err(End::Broken(error)) => {
+                debug!("{} gone: {error}", context.peer);
+                Next::Close(Close::ByPeer)
             }
         }
     }
 
-    /// One request and its answer. `Ok` when another may follow.
-    fn serve_one(&mut self) -> Result<(), End> {
-        let length = match self.read_head()? {
-            Ok(length) => length,
-            Err(refusal) => return self.refuse(refusal),
-        };
-        let started = Instant::now();
-        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let request = match Request::parse(self.received.head(length), &mut storage) {
-            Ok(request) => request,
-            Err(error) => return self.refuse(error.into()),
-        };
-        if !self.lifecycle.serving() {
-            return Err(End::Evicted);
+    fn advance(
+        &mut self,
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        if let Phase::Writing { .. } = self.phase {
+            match self.write_rest(transport)? {
+                Answered::KeptAlive => {}
+                Answered::Busy(interest) => return Ok(interest),
+            }
         }
-        let Reply {
-            mut response,
-            subject,
-        } = self.ask_handler(&request);
-        let keep_alive = request.keep_alive && !self.lifecycle.is_ending();
-        let says = match (keep_alive, request.version.1) {
-            (false, _) => Connection::Close,
-            (true, 0) => Connection::KeepAlive,
-            (true, _) => Connection::Implied,
+        match self.phase {
+            Phase::Leaving => discard(transport, &mut buffers.input),
+            _ => self.read_requests(transport, buffers, context),
+        }
+    }
+
+    /// Ends a wait whose time is over; else `interest`.
+    fn expire(
+        &mut self,
+        interest: Interest,
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        let is_idle = self.received.is_empty();
+        if let (Phase::Head, Some(until)) = (&self.phase, self.drain) {
+            if is_idle && self.has_answered {
+                return Err(End::Close(Close::ByServer));
+            }
+            self.deadline = self.deadline.min(until);
+        }
+        if transport.now() < self.deadline {
+            return Ok(interest);
+        }
+        match self.phase {
+            Phase::Head if is_idle => Err(End::Close(Close::ByServer)),
+            Phase::Head if self.drain.is_some() => Err(End::Close(Close::ByServer)),
+            Phase::Head => {
+                let head = std::mem::take(&mut self.received);
+                self.refuse(Refusal::Late, &head, transport, buffers, context)
+            }
+            Phase::Writing { .. } => Err(End::Close(Close::Stalled)),
+            Phase::Leaving => Err(End::Close(Close::ByServer)),
+        }
+    }
+
+    /// Reads once, unless bytes are there already, and answers the requests that are complete.
+    fn read_requests(
+        &mut self,
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        if self.received.is_empty() {
+            // Most heads come in one piece: they are served from the worker's buffer.
+            let mut input = std::mem::take(&mut buffers.input);
+            let result = self.read_into(&mut input, transport, buffers, context);
+            buffers.input = input;
+            return result;
+        }
+        let mut received = std::mem::take(&mut self.received);
+        if !std::mem::take(&mut self.has_news) {
+            let length = received.len();
+            // There is room: a head that fills MAX_HEAD is refused before more is read.
+            received.resize((length * 2).clamp(1024, MAX_HEAD), 0);
+            let count = read(transport, &mut received[length..]);
+            received.truncate(length + *count.as_ref().unwrap_or(&0));
+            if count? == 0 {
+                self.received = received;
+                return Ok(Interest::Read);
+            }
+        }
+        let (interest, consumed) = self.serve(&received, transport, buffers, context)?;
+        received.drain(..consumed);
+        if received.is_empty() {
+            received = Vec::new();
+        }
+        self.keep(received, interest, transport.now(), context);
+        Ok(interest)
+    }
+
+    fn read_into(
+        &mut self,
+        input: &mut [u8],
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        let count = read(transport, input)?;
+        let (interest, consumed) = self.serve(&input[..count], transport, buffers, context)?;
+        let rest = input[consumed..count].to_vec();
+        self.keep(rest, interest, transport.now(), context);
+        Ok(interest)
+    }
+
+    /// Keeps the bytes that are not consumed, and sets the deadline of what comes next.
+    fn keep(&mut self, rest: Vec<u8>, interest: Interest, now: Instant, context: Context<'_>) {
+        let timeouts = &context.service.timeouts;
+        self.received = rest;
+        match interest {
+            Interest::Read if self.is_leaving() => self.received = Vec::new(),
+            Interest::Read if self.received.is_empty() => {
+                self.deadline = self.waits_since + timeouts.idle;
+            }
+            Interest::Read => {
+                self.deadline = *self.head_began.get_or_insert(now) + timeouts.head;
+            }
+            Interest::Write | Interest::Turn => self.has_news = !self.received.is_empty(),
+        }
+    }
+
+    /// Answers the complete requests in `bytes`, one after another; how many bytes they took.
+    fn serve(
+        &mut self,
+        bytes: &[u8],
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<(Interest, usize), End> {
+        let mut consumed = 0;
+        if bytes.is_empty() {
+            return Ok((Interest::Read, 0));
+        }
+        for _ in 0..MAX_ANSWERS {
+            let rest = &bytes[consumed..];
+            let length = match self.scanner.find_end(rest) {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok((Interest::Read, consumed)),
+                Err(error) => {
+                    let interest = self.refuse(error.into(), rest, transport, buffers, context)?;
+                    return Ok((interest, bytes.len()));
+                }
+            };
+            let answered = self.answer(&rest[..length], transport, buffers, context)?;
+            consumed += length;
+            if let Answered::Busy(interest) = answered {
+                return Ok((interest, consumed));
+            }
+            if consumed == bytes.len() {
+                return Ok((Interest::Read, consumed));
+            }
+        }
+        Ok((Interest::Turn, consumed))
+    }
+
+    /// Answers one request.
+    fn answer(
+        &mut self,
+        head: &[u8],
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Answered, End> {
+        self.scanner = HeadScanner::default();
+        self.head_began = None;
+        let service = context.service;
+        let started = transport.now();
+        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let request = match Request::parse(head, &mut storage) {
+            Ok(request) => request,
+            Err(error) => {
+                let refused = self.refuse(error.into(), head, transport, buffers, context);
+                return refused.map(Answered::Busy);
+            }
         };
-        self.service.cors.apply(Some(&request), &mut response);
+        let reply = ask_handler(service, &request);
+        let mut response = reply.response;
+        let keep_alive =
+            request.keep_alive && self.drain.is_none() && !context.lifecycle.is_last_answer();
+        let says = match (keep_alive, request.version.1) {
+            (false, _) => response::Connection::Close,
+            (true, 0) => response::Connection::KeepAlive,
+            (true, _) => response::Connection::Implied,
+        };
+        service.cors.apply(Some(&request), &mut response);
         let status = response.status();
         let without_body = request.method == tiny_http::Method::Head;
-        let wire = response::print(response, without_body, says);
-        // Logged before it is written: who has the answer finds the line.
-        if self.service.unlogged_path.as_deref() != Some(request.path) {
-            self.log(&request, status, started, subject.as_deref());
+        buffers.output.clear();
+        response::print(response, without_body, says, &mut buffers.output);
+        // Logged before it is written: a client that has the answer finds the line.
+        if service.unlogged_path.as_deref() != Some(request.path) {
+            info!(
+                "{} {} {} {status} {:.3} ms{}",
+                context.peer,
+                Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
+                Escaped::new(request.path, MAX_LOGGED_PATH),
+                (transport.now() - started).as_secs_f64() * 1e3,
+                LoggedSubject(reply.subject.as_deref()),
+            );
         }
-        self.write_response(&wire)?;
-        if !keep_alive {
-            return Err(End::Answered);
-        }
-        self.received.consume(length);
-        self.has_answered = true;
-        if !self.received.is_empty() {
-            // Who sends requests ahead would use up the time of the others, and of those to come.
-            thread::yield_now();
-        }
-        Ok(())
-    }
-
-    /// The line of a request that was answered.
-    fn log(&self, request: &Request<'_>, status: u16, started: Instant, subject: Option<&str>) {
-        info!(
-            "{} {} {} {status} {:.3} ms{}",
-            self.peer,
-            Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
-            Escaped::new(request.path, MAX_LOGGED_PATH),
-            started.elapsed().as_secs_f64() * 1e3,
-            LoggedSubject(subject),
-        );
-    }
-
-    /// Waits for a whole head; its length, or why there will be none to answer in the usual way.
-    fn read_head(&mut self) -> Result<Result<usize, Refusal>, End> {
-        let mut scanner = HeadScanner::default();
-        let mut deadline = None;
-        loop {
-            if !self.received.is_empty() {
-                match scanner.find_end(self.received.bytes()) {
-                    Ok(Some(length)) => return Ok(Ok(length)),
-                    Ok(None) => {}
-                    Err(error) => return Ok(Err(error.into())),
-                }
-                let head = self.service.timeouts.head;
-                let deadline = *deadline.get_or_insert_with(|| self.transport.now() + head);
-                let left = deadline.saturating_duration_since(self.transport.now());
-                if left.is_zero() {
-                    return Ok(Err(Refusal::Late));
-                }
-                self.wait(Waiting::Head)?;
-                self.set_read_timeout(left)?;
-            } else {
-                if self.has_answered {
-                    self.wait(Waiting::Idle)?;
-                }
-                self.set_read_timeout(self.service.timeouts.idle)?;
-            }
-            match self.received.read_from(&mut self.transport) {
-                Ok(0) => return Err(End::Idle),
-                Ok(_) => {}
-                // A signal, or the head's time is up: the deadline above decides.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(&error) && self.received.is_empty() => {
-                    return Err(End::Idle);
-                }
-                Err(error) if is_timeout(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn ask_handler(&self, request: &Request<'_>) -> Reply {
-        // The handler's state is its own to keep whole: what it shares is behind locks and `Arc`s
-        // that it replaces, never changes half-way.
-        catch_unwind(AssertUnwindSafe(|| self.service.handler.handle(request))).unwrap_or_else(
-            |_| {
-                error!(
-                    "a handler panicked at {}",
-                    Escaped::new(request.path, MAX_LOGGED_PATH)
-                );
-                response::error(500, "Internal Server Error").into()
-            },
-        )
+        self.write(&buffers.output, !keep_alive, transport, context)
     }
 
     /// Answers what cannot be read as a request, and ends the connection: where the next request
     /// would begin is not known.
-    fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
-        if !self.lifecycle.serving() {
-            return Err(End::Evicted);
-        }
+    fn refuse(
+        &mut self,
+        refusal: Refusal,
+        received: &[u8],
+        transport: &mut impl Transport,
+        buffers: &mut Buffers,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
         let (status, message) = refusal.status();
-        debug!("{} {status} {refusal:?}", self.peer);
+        debug!("{} {status} {refusal:?}", context.peer);
         let mut response = response::error(status, message);
-        self.service.cors.apply(None, &mut response);
-        let without_body = request::begins_with_head(self.received.bytes());
-        let wire = response::print(response, without_body, Connection::Close);
-        self.write_response(&wire)?;
-        Err(End::Answered)
-    }
-
-    /// The connection waits for its peer from here on, if it may.
-    fn wait(&self, waiting: Waiting) -> Result<(), End> {
-        match self.lifecycle.waiting(waiting) {
-            true => Ok(()),
-            false => Err(End::Evicted),
+        context.service.cors.apply(None, &mut response);
+        let without_body = request::begins_with_head(received);
+        buffers.output.clear();
+        let says = response::Connection::Close;
+        response::print(response, without_body, says, &mut buffers.output);
+        match self.write(&buffers.output, true, transport, context)? {
+            Answered::Busy(interest) => Ok(interest),
+            Answered::KeptAlive => Ok(Interest::Read),
         }
     }
 
-    /// Writes a response out within the time for one.
-    fn write_response(&mut self, wire: &[u8]) -> Result<(), End> {
-        let mut rest = wire;
-        let deadline = self.transport.now() + self.service.timeouts.write;
-        let mut is_stalled = false;
-        loop {
-            match self.transport.write(rest) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // The deadline below decides.
-                Err(error) if is_timeout(&error) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if rest.is_empty() {
-                break;
-            }
-            let left = deadline.saturating_duration_since(self.transport.now());
-            if left.is_zero() {
-                return Err(io::Error::from(ErrorKind::TimedOut).into());
-            }
-            self.wait(Waiting::Writing)?;
-            self.transport.set_write_timeout(left)?;
-            is_stalled = true;
+    /// Writes an answer, as far as there is room.
+    fn write(
+        &mut self,
+        wire: &[u8],
+        is_last: bool,
+        transport: &mut impl Transport,
+        context: Context<'_>,
+    ) -> Result<Answered, End> {
+        let written = write(transport, wire)?;
+        self.waits_since = transport.now();
+        if written < wire.len() {
+            let rest = wire[written..].to_vec();
+            self.phase = Phase::Writing { rest, is_last };
+            self.deadline = self.waits_since + context.service.timeouts.write;
+            return Ok(Answered::Busy(Interest::Write));
         }
-        if is_stalled {
-            self.transport.set_write_timeout(STALL_TIME)?;
+        self.has_answered = true;
+        if is_last {
+            return self.leave(transport).map(Answered::Busy);
         }
-        Ok(())
+        Ok(Answered::KeptAlive)
     }
 
-    /// Reads and forgets what the peer still sends, for a short time.
-    fn discard(&mut self) {
-        if self.transport.close_write().is_err() {
-            return;
+    /// Writes the rest of an answer, as far as there is room.
+    fn write_rest(&mut self, transport: &mut impl Transport) -> Result<Answered, End> {
+        let Phase::Writing { rest, is_last } = &mut self.phase else {
+            return Ok(Answered::KeptAlive);
+        };
+        let is_last = *is_last;
+        let written = write(transport, rest)?;
+        rest.drain(..written);
+        if !rest.is_empty() {
+            return Ok(Answered::Busy(Interest::Write));
         }
-        if self.wait(Waiting::Leaving).is_err() {
-            return;
+        self.has_answered = true;
+        self.waits_since = transport.now();
+        if is_last {
+            return self.leave(transport).map(Answered::Busy);
         }
-        let deadline = self.transport.now() + DISCARD_TIME;
-        loop {
-            let left = deadline.saturating_duration_since(self.transport.now());
-            if left.is_zero() || self.set_read_timeout(left).is_err() {
-                return;
-            }
-            self.received.clear();
-            match self.received.read_from(&mut self.transport) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return,
-            }
-        }
+        self.phase = Phase::Head;
+        Ok(Answered::KeptAlive)
     }
 
-    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
-        if self.read_timeout != Some(timeout) {
-            self.transport.set_read_timeout(timeout)?;
-            self.read_timeout = Some(timeout);
-        }
-        Ok(())
+    /// The last answer is written: the peer is told, and given some time to close.
+    fn leave(&mut self, transport: &mut impl Transport) -> Result<Interest, End> {
+        self.phase = Phase::Leaving;
+        self.received = Vec::new();
+        self.has_news = false;
+        self.waits_since = transport.now();
+        self.deadline = self.waits_since + DISCARD_TIME;
+        transport.close_write()?;
+        Ok(Interest::Read)
     }
+}
+
+fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {
+    // The handler's state is its own to keep whole: what it shares is behind locks and `Arc`s
+    // that it replaces, never changes half-way.
+    let reply = catch_unwind(AssertUnwindSafe(|| service.handler.handle(request)));
+    reply.unwrap_or_else(|_| {
+        error!(
+            "a handler panicked at {}",
+            Escaped::new(request.path, MAX_LOGGED_PATH)
+        );
+        response::error(500, "Internal Server Error").into()
+    })
+}
+
+/// Reads what is there; 0 when there is nothing.
+fn read(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<usize, End> {
+    loop {
+        match transport.read(buffer) {
+            Ok(0) => return Err(End::Close(Close::ByPeer)),
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Writes until all is written or there is no more room; how much was written.
+fn write(transport: &mut impl Transport, bytes: &[u8]) -> Result<usize, End> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match transport.write(&bytes[written..]) {
+            Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(written)
+}
+
+/// Reads and forgets what the peer still sends.
+fn discard(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<Interest, End> {
+    for _ in 0..MAX_DISCARDS {
+        if read(transport, buffer)? == 0 {
+            break;
+        }
+    }
+    Ok(Interest::Read)
 }
 
 /// Why a request is answered without having been read.
@@ -427,88 +680,6 @@ impl Refusal {
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Refusal {
         Refusal::Head(error)
-    }
-}
-
-/// Whether a read ended at its time limit: the one kind on Linux, the other elsewhere.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-}
-
-/// The bytes received and not yet consumed.
-struct Received {
-    /// On the stack of the connection's thread: an idle connection has nothing on the heap, which
-    /// allocators are slow to give back once hundreds of threads have used it.
-    small: [u8; SMALL_BUFFER],
-    /// In place of it while more than fits there is at hand; else empty.
-    large: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Received {
-    fn new() -> Received {
-        Received {
-            small: [0; SMALL_BUFFER],
-            large: Vec::new(),
-            start: 0,
-            end: 0,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn bytes(&self) -> &[u8] {
-        let buffer: &[u8] = match &self.large[..] {
-            [] => &self.small,
-            large => large,
-        };
-        &buffer[self.start..self.end]
-    }
-
-    fn buffer(&mut self) -> &mut [u8] {
-        match &mut self.large[..] {
-            [] => &mut self.small,
-            large => large,
-        }
-    }
-
-    fn head(&self, length: usize) -> &[u8] {
-        &self.bytes()[..length]
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start += length;
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
-    fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
-        self.large = Vec::new();
-    }
-
-    /// One `read` behind the bytes already here. There is always room: a head that fills
-    /// [`MAX_HEAD`] is refused before more is read.
-    fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
-        let (start, end) = (self.start, self.end);
-        let buffer = self.buffer();
-        if end == buffer.len() && start > 0 {
-            buffer.copy_within(start..end, 0);
-            (self.start, self.end) = (0, end - start);
-        } else if end == buffer.len() {
-            let mut larger = buffer.to_vec();
-            larger.resize((buffer.len() * 2).min(MAX_HEAD), 0);
-            self.large = larger;
-        }
-        let end = self.end;
-        let count = source.read(&mut self.buffer()[end..])?;
-        self.end += count;
-        Ok(count)
     }
 }
 

@@ -1,36 +1,63 @@
 //! How many connections the limits of this process allow.
 
+use std::error::Error;
+use std::fmt;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::thread;
 
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::pool::STACK_SIZE;
-use super::slots;
+use super::crew::{MAX_WAITING, STACK_SIZE};
+use super::places::{max_leaving, max_newcomers};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// Descriptors that are not connections: standard streams, listener, wake-up and signal pipes, the
-/// fetch of the keys with its name resolution, the connection accepted last.
+/// Descriptors that are not connections: standard streams, listener, poller with its timer and
+/// wake-ups, signal pipe, the fetch of the keys with its name resolution, the connection accepted
+/// last.
 const RESERVED_DESCRIPTORS: usize = 16;
 
-/// Address space for what is not a connection: the stacks of the other threads, and the fetch of the
-/// keys with its certificates.
+/// Address space for what is not a connection: the workers' stacks and buffers, and the fetch of
+/// the keys with its certificates.
 const RESERVED_SPACE: u64 = 16 * MIB;
-/// Address space for a connection: its thread's stack, a large head, and what is made of it.
-const CONNECTION_SPACE: u64 = STACK_SIZE as u64 + 128 * KIB;
+/// Address space for a connection: itself, a large head, and the rest of an answer.
+const CONNECTION_SPACE: u64 = 64 * KIB;
+/// Address space for a thread that waits for the sake of a connection.
+const WAITING_SPACE: u64 = STACK_SIZE as u64 + 64 * KIB;
 /// Address space that glibc's allocator sets aside at a time, for up to eight threads per
 /// processor, when it can have that much.
 const ARENA: u64 = 64 * MIB;
 
-/// How many of `wanted` connections the limits of this process allow.
+/// There is too little address space for a single connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLittleSpace {
+    /// The limit, in MiB.
+    limit: u64,
+    /// What is needed, in MiB.
+    least: u64,
+}
+
+impl fmt::Display for TooLittleSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooLittleSpace { limit, least } = self;
+        write!(
+            f,
+            "this process may have {limit} MiB of address space only (ulimit -v, LimitAS=): give it \
+             {least} MiB or more"
+        )
+    }
+}
+
+impl Error for TooLittleSpace {}
+
+/// How many of `wanted` connections the limits of this process allow. Raises the limit of
+/// descriptors as far as needed and allowed.
 ///
 /// # Errors
-/// `OutOfMemory` when there is too little address space for any.
-pub fn fit(wanted: usize) -> io::Result<usize> {
+/// [`TooLittleSpace`].
+pub fn raise_and_fit(wanted: usize) -> Result<usize, TooLittleSpace> {
     fit_address_space(fit_descriptors(wanted))
 }
 
@@ -38,13 +65,13 @@ pub fn fit(wanted: usize) -> io::Result<usize> {
 ///
 /// A thread that cannot be started is dealt with, but an allocation that fails ends the process.
 /// So connections must never take what the others need.
-fn fit_address_space(wanted: usize) -> io::Result<usize> {
+fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     let limit = getrlimit(Resource::As);
     let (Some(current), Some(used)) = (limit.current, address_space()) else {
         return Ok(wanted);
     };
     let free = current.saturating_sub(used);
-    let needed = RESERVED_SPACE + wanted as u64 * CONNECTION_SPACE;
+    let needed = space_for(wanted);
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let is_glibc = cfg!(target_env = "gnu");
     if free >= needed + if is_glibc { 8 * processors * ARENA } else { 0 } {
@@ -62,25 +89,26 @@ fn fit_address_space(wanted: usize) -> io::Result<usize> {
             free = ARENA - MIB;
         }
     }
-    let fitting = free.saturating_sub(RESERVED_SPACE) / CONNECTION_SPACE;
-    let fitting = usize::try_from(fitting).unwrap_or(wanted);
-    if fitting >= wanted {
+    if free >= needed {
         return Ok(wanted);
     }
+    let fitting = (1..wanted).rev().find(|count| space_for(*count) <= free);
     let (limit, reserved) = (current / MIB, RESERVED_SPACE / MIB);
-    if fitting == 0 {
-        let least = (used + RESERVED_SPACE + CONNECTION_SPACE).div_ceil(MIB);
-        let why = format!(
-            "this process may have {limit} MiB of address space only (ulimit -v, LimitAS=): give it \
-             {least} MiB or more"
-        );
-        return Err(io::Error::new(ErrorKind::OutOfMemory, why));
-    }
+    let Some(fitting) = fitting else {
+        let least = (used + space_for(1)).div_ceil(MIB);
+        return Err(TooLittleSpace { limit, least });
+    };
     warn!(
         "MAX_CONNECTIONS is {wanted}, but this process may have {limit} MiB of address space only, and \
          keeps {reserved} MiB for other uses: serving {fitting} connections at once"
     );
     Ok(fitting)
+}
+
+/// The address space that so many connections need, with all else.
+fn space_for(connections: usize) -> u64 {
+    let waiting = connections.min(MAX_WAITING) as u64;
+    RESERVED_SPACE + connections as u64 * CONNECTION_SPACE + waiting * WAITING_SPACE
 }
 
 /// What this process has of it now, in bytes, where that can be told.
@@ -95,8 +123,8 @@ fn address_space() -> Option<u64> {
 
 /// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
 fn fit_descriptors(wanted: usize) -> usize {
-    // The evicted, and the queue.
-    let reserved = |connections| RESERVED_DESCRIPTORS + 2 * slots::spare(connections);
+    // Newcomers and leaving connections have descriptors, but no places.
+    let reserved = |places| RESERVED_DESCRIPTORS + max_newcomers(places) + max_leaving(places);
     let needed = |connections| (connections + reserved(connections)) as u64;
     let limit = getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed(wanted));

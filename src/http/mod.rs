@@ -5,13 +5,18 @@
 
 pub mod connection;
 pub mod cors;
-mod limits;
+mod crew;
+mod engine;
+mod intake;
+pub mod limits;
 pub mod listener;
-mod pool;
+mod places;
+mod poller;
 pub mod request;
 pub mod response;
-mod slots;
 pub mod socket;
+mod table;
+mod timers;
 
 pub use connection::{Handler, Reply};
 pub use request::Request;

@@ -212,37 +212,39 @@ impl Connection {
     }
 }
 
-/// The bytes of `response`; without its body for `HEAD`.
-pub fn print(response: Response, without_body: bool, connection: Connection) -> Vec<u8> {
+/// Appends the bytes of `response` to `wire`; without its body for `HEAD`.
+pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
     match response.0 {
-        Kind::New(new) => new.print(without_body, connection),
-        Kind::Fixed(printed, more) => printed.print(&more, without_body, connection),
+        Kind::New(new) => new.print(without_body, connection, wire),
+        Kind::Fixed(printed, more) => printed.print(&more, without_body, connection, wire),
     }
 }
 
 impl New {
-    fn print(self, without_body: bool, connection: Connection) -> Vec<u8> {
-        let mut wire = Vec::with_capacity(USUAL_LENGTH);
+    fn print(self, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
+        let start = wire.len();
+        wire.reserve(USUAL_LENGTH);
         // No request headers are passed: a `TE` among them would turn on chunked encoding.
         self.head
-            .raw_print(&mut wire, HTTPVersion(1, 1), &[], true, None)
+            .raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
             .expect("writing to memory cannot fail");
         // tiny_http drops a `Connection` header, so it is put in behind the status line.
         let line = connection.line();
-        if let Some(end) = memchr::memchr(b'\n', &wire) {
-            wire.splice(end + 1..end + 1, line.iter().copied());
+        if let Some(end) = memchr::memchr(b'\n', &wire[start..]) {
+            let at = start + end + 1;
+            wire.splice(at..at, line.iter().copied());
         }
         if !without_body {
             wire.extend_from_slice(&self.body);
         }
-        wire
     }
 }
 
 impl Printed {
     fn new(response: Response) -> Printed {
         let status = response.status();
-        let wire = print(response, false, Connection::Implied);
+        let mut wire = Vec::new();
+        print(response, false, Connection::Implied, &mut wire);
         let find = |text: &[u8]| memchr::memmem::find(&wire, text).map(|at| at + text.len());
         // The first of each: names are as they are in `raw_print`, bodies come last.
         let lines = find(b"\r\n").expect("a status line was printed");
@@ -258,23 +260,24 @@ impl Printed {
         }
     }
 
-    fn print(&self, more: &[u8], without_body: bool, connection: Connection) -> Vec<u8> {
+    fn print(&self, more: &[u8], without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
         let line = connection.line();
         let end = match without_body {
             true => self.body,
             false => self.wire.len(),
         };
-        let mut wire = Vec::with_capacity(end + line.len() + more.len());
+        let start = wire.len();
+        wire.reserve(end + line.len() + more.len());
         wire.extend_from_slice(&self.wire[..self.lines]);
         wire.extend_from_slice(line);
         wire.extend_from_slice(&self.wire[self.lines..self.length]);
         wire.extend_from_slice(more);
         wire.extend_from_slice(&self.wire[self.length..end]);
-        let date = self.date.start + line.len()..self.date.end + line.len();
+        let moved = start + line.len();
+        let date = moved + self.date.start..moved + self.date.end;
         // As tiny_http does it, and as long at any time until the year 9999.
         let now = HttpDate::from(SystemTime::now());
         write!(&mut wire[date], "{now}").expect("a date has one length");
-        wire
     }
 }
 
@@ -283,7 +286,9 @@ mod tests {
     use super::*;
 
     fn printed(response: Response, without_body: bool, connection: Connection) -> String {
-        String::from_utf8(print(response, without_body, connection)).unwrap()
+        let mut wire = Vec::new();
+        print(response, without_body, connection, &mut wire);
+        String::from_utf8(wire).unwrap()
     }
 
     #[test]

@@ -1,18 +1,32 @@
 //! Sockets, TCP and Unix alike: those that listen, and those of connections.
+//!
+//! The kernel's buffers are part of what a peer can make grow. [`BUFFER_SIZE`] bounds them in both
+//! directions; but the kernel lets the last buffer of a queue grow past the limit as long as more
+//! is written, so each answer is sent as a record of its own (`MSG_EOR`), which nothing is
+//! appended to. `TCP_USER_TIMEOUT` bounds how long unread answers are kept, also after the close.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::sockopt::{
+    set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_tcp_nodelay,
+    set_tcp_user_timeout, socket_error,
+};
+use rustix::net::{
+    RecvFlags, SendFlags, Shutdown, SocketFlags, accept_with, acceptfrom_with, recv, send, shutdown,
+};
 
 use super::connection::Transport;
+
+/// What the kernel may buffer of a connection in each direction, in bytes. It takes twice that,
+/// with its own overhead.
+pub const BUFFER_SIZE: usize = 12 * 1024;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -61,39 +75,39 @@ impl fmt::Display for Peer {
 }
 
 impl Listening {
-    /// Accepts a connection, made ready for blocking use.
+    /// Accepts a connection. Never waits, if [`prepare`](Listening::prepare) has been called.
     ///
     /// # Errors
     /// What the system says; `WouldBlock` when there is none.
     pub fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Listening::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                // Inherited from the listener on some systems, though not on Linux.
-                #[cfg(not(target_os = "linux"))]
-                stream.set_nonblocking(false)?;
-                // Answers are written whole: there is nothing to wait for. A peer that is gone
-                // already is found out by the first read.
-                let _ = stream.set_nodelay(true);
-                Ok((Socket::Tcp(stream), Peer::Tcp(peer)))
+                let (fd, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC)?;
+                let address = address.and_then(|address| address.try_into().ok());
+                let address = address.ok_or(io::ErrorKind::ConnectionAborted)?;
+                Ok((Socket { fd, is_tcp: true }, Peer::Tcp(address)))
             }
             Listening::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                #[cfg(not(target_os = "linux"))]
-                stream.set_nonblocking(false)?;
-                Ok((Socket::Unix(stream), Peer::Unix))
+                let fd = accept_with(listener, SocketFlags::CLOEXEC)?;
+                // Not inherited from the listener.
+                set_buffers(&fd)?;
+                Ok((Socket { fd, is_tcp: false }, Peer::Unix))
             }
         }
     }
 
-    /// Whether [`accept`](Listening::accept) waits for a connection.
+    /// Sets what connections inherit, and that [`accept`](Listening::accept) does not wait. Unread
+    /// answers are kept for `write_timeout`.
     ///
     /// # Errors
     /// What the system says.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+    pub fn prepare(&self, write_timeout: Duration) -> io::Result<()> {
         match self {
-            Listening::Tcp(listener) => listener.set_nonblocking(nonblocking),
-            Listening::Unix(listener) => listener.set_nonblocking(nonblocking),
+            Listening::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                set_tcp_options(listener, write_timeout)
+            }
+            Listening::Unix(listener) => listener.set_nonblocking(true),
         }
     }
 
@@ -121,136 +135,129 @@ impl AsFd for Listening {
     }
 }
 
-/// A connected socket, shared by the thread that serves it and the table that may close it.
-#[derive(Debug)]
-pub enum Socket {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// On this host.
-    Unix(UnixStream),
+fn set_buffers(socket: &impl AsFd) -> io::Result<()> {
+    set_socket_send_buffer_size(socket, BUFFER_SIZE)?;
+    Ok(set_socket_recv_buffer_size(socket, BUFFER_SIZE)?)
 }
 
-/// The same expression for either kind of socket.
-macro_rules! either {
-    ($socket:expr, $stream:ident => $use:expr) => {
-        match $socket {
-            Socket::Tcp($stream) => $use,
-            Socket::Unix($stream) => $use,
-        }
-    };
+fn set_tcp_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()> {
+    set_buffers(socket)?;
+    // Answers are written whole: there is nothing to wait for.
+    set_tcp_nodelay(socket, true)?;
+    let milliseconds = u32::try_from(write_timeout.as_millis()).unwrap_or(u32::MAX);
+    Ok(set_tcp_user_timeout(socket, milliseconds)?)
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    is_tcp: bool,
 }
 
 impl Socket {
-    /// Ends reading, writing or both; a thread that waits in either wakes up.
-    ///
-    /// # Errors
-    /// What the system says: the peer is gone already, as a rule.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        either!(self, stream => stream.shutdown(how))
+    /// Sets what a connection inherits from its listener, for one that came before that was
+    /// [prepared](Listening::prepare).
+    pub fn prepare(&self, write_timeout: Duration) {
+        if self.is_tcp {
+            // A peer that is gone already is found out by the first read.
+            let _ = set_tcp_options(self, write_timeout);
+        }
     }
 
-    /// Whether the peer has closed, or is gone, and has left nothing to read.
+    /// Whether the peer is gone, or has closed and left nothing to read.
     pub fn is_over(&self) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match either!(self, stream => recv(stream, &mut [0_u8], flags)) {
-            Ok((_, length)) => length == 0,
+        // After a reset, what came before it can still be read, but not be answered.
+        if !matches!(socket_error(&self.fd), Ok(Ok(()))) {
+            return true;
+        }
+        match self.peek() {
+            Ok(length) => length == 0,
             Err(error) => error != Errno::AGAIN && error != Errno::INTR,
         }
     }
 
-    /// Whether reading and writing wait.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        either!(self, stream => stream.set_nonblocking(nonblocking))
+    /// Whether the peer has sent something that has not been read.
+    pub fn has_input(&self) -> bool {
+        self.peek().is_ok_and(|length| length > 0)
+    }
+
+    fn peek(&self) -> Result<usize, Errno> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(&self.fd, &mut [0_u8], flags).map(|(_, length)| length)
+    }
+
+    /// Has the close throw away what the peer has not read, and tell it so by a reset.
+    pub fn reset_on_close(&self) {
+        // A peer that is gone already needs no reset.
+        let _ = set_socket_linger(&self.fd, Some(Duration::ZERO));
     }
 }
 
-impl Read for &Socket {
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Transport for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        either!(self, stream => (&*stream).read(buffer))
+        let (_, count) = recv(&self.fd, buffer, RecvFlags::DONTWAIT)?;
+        Ok(count)
     }
-}
 
-impl Write for &Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, stream => (&*stream).write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A socket as one connection's thread uses it.
-#[derive(Debug)]
-pub struct SocketTransport(pub Arc<Socket>);
-
-impl Read for SocketTransport {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(buffer)
-    }
-}
-
-impl Write for SocketTransport {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self.0).write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Transport for SocketTransport {
-    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
-        either!(&*self.0, stream => stream.set_read_timeout(Some(timeout)))
-    }
-
-    fn set_write_timeout(&mut self, timeout: Duration) -> io::Result<()> {
-        either!(&*self.0, stream => stream.set_write_timeout(Some(timeout)))
+        let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if self.is_tcp {
+            flags |= SendFlags::EOR;
+        }
+        Ok(send(&self.fd, bytes, flags)?)
     }
 
     fn close_write(&mut self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write)
+        Ok(shutdown(&self.fd, Shutdown::Write)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpStream};
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     use super::*;
 
     #[test]
     fn a_peer_is_over_when_it_has_closed_and_all_is_read() {
-        let over = |prepare: fn(&mut UnixStream)| {
-            let (socket, mut peer) = UnixStream::pair().unwrap();
-            prepare(&mut peer);
-            let socket = Socket::Unix(socket);
-            (socket.is_over(), socket)
+        let pair = || {
+            let (socket, peer) = UnixStream::pair().unwrap();
+            let (fd, is_tcp) = (socket.into(), false);
+            (Socket { fd, is_tcp }, peer)
         };
-        assert!(!over(|peer| peer.write_all(b"x").unwrap()).0);
-        assert!(over(|peer| peer.shutdown(Shutdown::Write).unwrap()).0);
-        let (before, socket) = over(|peer| {
-            peer.write_all(b"x").unwrap();
-            peer.shutdown(Shutdown::Write).unwrap();
-        });
-        assert!(!before, "what it has sent wants an answer");
-        assert_eq!((&socket).read(&mut [0; 2]).unwrap(), 1);
+        let (socket, mut peer) = pair();
+        assert!(!socket.is_over() && !socket.has_input());
+        peer.write_all(b"x").unwrap();
+        assert!(!socket.is_over() && socket.has_input());
+        let (socket, peer) = pair();
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert!(socket.is_over() && !socket.has_input());
+        let (mut socket, mut peer) = pair();
+        peer.write_all(b"x").unwrap();
+        drop(peer);
+        assert!(!socket.is_over(), "what it has sent wants an answer");
+        assert_eq!(socket.read(&mut [0; 2]).unwrap(), 1);
         assert!(socket.is_over());
     }
 
     #[test]
     fn a_peer_that_has_reset_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().unwrap();
-        let socket = Socket::Tcp(socket);
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = Listening::Tcp(listener).accept().unwrap();
         assert!(!socket.is_over());
-        let reset = socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO));
-        reset.unwrap();
+        peer.write_all(b"x").unwrap();
+        set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
         drop(peer);
         while !socket.is_over() {
             thread::yield_now();

@@ -34,8 +34,6 @@ pub struct Settings {
     pub max_stale: Duration,
     /// The least time between two fetches that tokens ask for.
     pub cooldown: Duration,
-    /// The most requests that wait for a fetch at one time.
-    pub max_waiting: usize,
     /// The date of this program. A clock that is earlier is wrong.
     pub program_date: SystemTime,
     /// Called after each fetch with one line of status, for a service manager.

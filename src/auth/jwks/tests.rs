@@ -1,19 +1,31 @@
 //! The thread that fetches, when it panics; and keys for the tests of those who use them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::SystemTime;
 
 use super::*;
 use crate::auth::fetch::{FetchError, Fetched, NewKeys};
+use crate::blocking::{Standby, TooManyWait};
+
+/// For a fetch that never comes.
+struct NobodyWaits;
+
+impl Standby for NobodyWaits {
+    fn begin_wait(&self) -> Result<(), TooManyWait> {
+        Err(TooManyWait)
+    }
+
+    fn end_wait(&self) {}
+}
 
 /// For the tests of those who use the keys: a set that no thread looks after.
 impl Jwks {
     pub(in crate::auth) fn unattended() -> Jwks {
+        blocking::join(Arc::new(NobodyWaits));
         let settings = Settings {
             max_stale: Duration::from_secs(24 * 3600),
             cooldown: Duration::from_secs(60),
-            // Nobody waits for a fetch that never comes.
-            max_waiting: 0,
             program_date: SystemTime::UNIX_EPOCH,
             report: |_| {},
         };
@@ -24,7 +36,6 @@ impl Jwks {
             shared: Arc::new(Shared {
                 settings,
                 state: Mutex::new(state),
-                waiting: AtomicUsize::new(0),
                 changed: Condvar::new(),
             }),
         }
@@ -69,7 +80,6 @@ fn settings(report: fn(&str)) -> Settings {
     Settings {
         max_stale: Duration::from_secs(24 * 3600),
         cooldown: Duration::from_secs(1),
-        max_waiting: 4,
         program_date: SystemTime::UNIX_EPOCH,
         report,
     }

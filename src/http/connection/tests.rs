@@ -1,81 +1,106 @@
 //! A connection over memory: what goes in, in which pieces, and what comes out.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::http::response::empty;
 
+const TIMEOUTS: Timeouts = Timeouts {
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(30),
+    write: Duration::from_secs(20),
+};
+
 /// What a peer does, step by step; after the last it is silent.
 enum Step {
-    Send(&'static [u8]),
+    Send(Vec<u8>),
+    /// Nothing for so long, unless the connection does something before.
+    Wait(Duration),
     Close,
     Reset,
 }
 
-#[derive(Default)]
-struct Log {
+fn send(bytes: &[u8]) -> Step {
+    Step::Send(bytes.to_vec())
+}
+
+/// A transport that plays a peer, with a clock of its own.
+struct Peer {
+    steps: VecDeque<Step>,
+    /// The most bytes the peer has not read before there is no more room.
+    window: usize,
+    unread: usize,
     written: Vec<u8>,
     write_closed: bool,
     reads: usize,
+    now: Instant,
 }
 
-/// A transport that plays a peer. Silence is a read that times out at once.
-struct Script {
-    steps: VecDeque<Step>,
-    /// The most bytes one write takes.
-    write_size: usize,
-    log: Arc<Mutex<Log>>,
+impl Peer {
+    fn new(steps: Vec<Step>) -> Peer {
+        Peer {
+            steps: steps.into(),
+            window: usize::MAX,
+            unread: 0,
+            written: Vec::new(),
+            write_closed: false,
+            reads: 0,
+            now: Instant::now(),
+        }
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.written).unwrap()
+    }
+
+    fn statuses(&self) -> Vec<&str> {
+        let lines = self.text().split("HTTP/1.1 ").skip(1);
+        lines.map(|answer| &answer[..3]).collect()
+    }
 }
 
-impl Read for Script {
+impl Transport for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.log.lock().unwrap().reads += 1;
+        self.reads += 1;
         match self.steps.pop_front() {
             None => Err(ErrorKind::WouldBlock.into()),
+            Some(Step::Wait(time)) => {
+                self.steps.push_front(Step::Wait(time));
+                Err(ErrorKind::WouldBlock.into())
+            }
             Some(Step::Close) => {
                 self.steps.push_front(Step::Close);
                 Ok(0)
             }
             Some(Step::Reset) => Err(ErrorKind::ConnectionReset.into()),
-            Some(Step::Send(bytes)) => {
+            Some(Step::Send(mut bytes)) => {
                 let count = bytes.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&bytes[..count]);
                 if count < bytes.len() {
-                    self.steps.push_front(Step::Send(&bytes[count..]));
+                    self.steps.push_front(Step::Send(bytes.split_off(count)));
                 }
                 Ok(count)
             }
         }
     }
-}
 
-impl Write for Script {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = bytes.len().min(self.write_size);
-        self.log.lock().unwrap().written.extend(&bytes[..count]);
+        let count = bytes.len().min(self.window - self.unread);
+        if count == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.unread += count;
+        self.written.extend(&bytes[..count]);
         Ok(count)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Transport for Script {
-    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
-        assert!(!timeout.is_zero());
-        Ok(())
-    }
-
-    fn set_write_timeout(&mut self, timeout: Duration) -> io::Result<()> {
-        assert!(!timeout.is_zero());
-        Ok(())
-    }
-
     fn close_write(&mut self) -> io::Result<()> {
-        self.log.lock().unwrap().write_closed = true;
+        self.write_closed = true;
         Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.now
     }
 }
 
@@ -91,86 +116,135 @@ impl Handler for Echo {
     }
 }
 
-/// A listener that is never short of slots.
-struct Alone;
+/// Whether each answer is the last.
+struct Last(bool);
 
-impl Lifecycle for Alone {
-    fn serving(&self) -> bool {
-        true
-    }
-
-    fn waiting(&self, _: Waiting) -> bool {
-        true
-    }
-
-    fn is_ending(&self) -> bool {
-        false
+impl Lifecycle for Last {
+    fn is_last_answer(&self) -> bool {
+        self.0
     }
 }
 
-fn play(steps: Vec<Step>, write_size: usize, head: Duration) -> Log {
-    let log = Arc::new(Mutex::new(Log::default()));
-    let script = Script {
-        steps: steps.into(),
-        write_size,
-        log: Arc::clone(&log),
-    };
-    let service = Service {
-        handler: Box::new(Echo),
-        cors: Cors::default(),
-        timeouts: Timeouts {
-            head,
-            idle: Duration::from_secs(30),
-            write: Duration::from_secs(10),
-        },
-        unlogged_path: None,
-    };
-    serve(script, &"test", &service, &Alone);
-    Arc::into_inner(log)
-        .expect("the transport is gone")
-        .into_inner()
-        .unwrap()
+/// Drives a connection as the engine does, but without waiting.
+struct Drive {
+    connection: Connection,
+    buffers: Buffers,
+    service: Service,
+    peer: Peer,
+    is_last: bool,
 }
 
-fn answers(steps: Vec<Step>) -> String {
-    let log = play(steps, usize::MAX, Duration::from_secs(10));
-    String::from_utf8(log.written).unwrap()
+impl Drive {
+    fn new(steps: Vec<Step>) -> Drive {
+        let peer = Peer::new(steps);
+        Drive {
+            connection: Connection::new(peer.now, &TIMEOUTS),
+            buffers: Buffers::default(),
+            service: Service {
+                handler: Box::new(Echo),
+                cors: Cors::default(),
+                timeouts: TIMEOUTS,
+                unlogged_path: None,
+            },
+            peer,
+            is_last: false,
+        }
+    }
+
+    fn step(&mut self, event: Event) -> Next {
+        let context = Context {
+            service: &self.service,
+            peer: &"test",
+            lifecycle: &Last(self.is_last),
+        };
+        let (peer, buffers) = (&mut self.peer, &mut self.buffers);
+        self.connection.step(event, peer, buffers, context)
+    }
+
+    /// The next event, with time passing until it comes; `None` if the peer only waits.
+    fn event(&mut self, interest: Interest) -> Event {
+        let deadline = self.connection.deadline();
+        let is_ready = match (interest, self.peer.steps.front()) {
+            (Interest::Turn, _) => true,
+            (Interest::Write, _) => self.peer.unread < self.peer.window,
+            (Interest::Read, None) => false,
+            (Interest::Read, Some(Step::Wait(time))) => {
+                let until = self.peer.now + *time;
+                if until <= deadline {
+                    self.peer.now = until;
+                    self.peer.steps.pop_front();
+                    return Event::Ready;
+                }
+                false
+            }
+            (Interest::Read, Some(_)) => true,
+        };
+        if is_ready {
+            return Event::Ready;
+        }
+        self.peer.now = deadline;
+        Event::Deadline
+    }
+
+    /// Until the connection closes.
+    fn run(&mut self) -> Close {
+        let mut event = Event::Ready;
+        for _ in 0..100_000 {
+            match self.step(event) {
+                Next::Close(close) => return close,
+                Next::Wait(interest) => event = self.event(interest),
+            }
+        }
+        panic!("it does not end");
+    }
 }
 
-fn statuses(text: &str) -> Vec<&str> {
-    let lines = text.split("HTTP/1.1 ").skip(1);
-    lines.map(|answer| &answer[..3]).collect()
+fn play(steps: Vec<Step>) -> Drive {
+    let mut drive = Drive::new(steps);
+    drive.run();
+    drive
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
 }
 
 #[test]
 fn requests_are_answered_in_order_however_they_are_cut() {
-    let requests = b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let requests = [get("/1"), get("/2")].concat();
     for cut in 1..requests.len() {
-        let text = answers(vec![
-            Step::Send(&requests[..cut]),
-            Step::Send(&requests[cut..]),
-            Step::Close,
-        ]);
-        assert_eq!(statuses(&text), ["200", "200"], "{cut}");
-        assert!(
-            text.find("X-Path: /1") < text.find("X-Path: /2"),
-            "{cut}: {text}"
-        );
+        let (first, rest) = requests.split_at(cut);
+        let drive = play(vec![send(first), send(rest), Step::Close]);
+        assert_eq!(drive.peer.statuses(), ["200", "200"], "{cut}");
+        let text = drive.peer.text();
+        assert!(text.find("X-Path: /1") < text.find("X-Path: /2"), "{cut}");
     }
 }
 
 #[test]
-fn a_panic_is_a_500_on_one_request() {
-    let text = answers(vec![
-        Step::Send(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n"),
-        Step::Send(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"),
-        Step::Close,
-    ]);
-    assert_eq!(statuses(&text), ["500", "200"], "{text}");
-    assert!(
-        text.contains(r#"{"message":"Internal Server Error"}"#),
-        "{text}"
+fn a_pipelining_client_is_answered_in_several_turns() {
+    let requests: Vec<u8> = (0..50).flat_map(|at| get(&format!("/{at}"))).collect();
+    let mut drive = Drive::new(vec![Step::Send(requests), Step::Close]);
+    assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Turn));
+    assert_eq!(drive.peer.statuses().len(), MAX_ANSWERS);
+    assert_eq!(
+        drive.connection.waits_since(),
+        None,
+        "it has bytes to look at"
     );
+    assert_eq!(drive.run(), Close::ByPeer);
+    assert_eq!(drive.peer.statuses().len(), 50);
+    let paths = drive.peer.text().matches("X-Path: /");
+    assert_eq!(paths.count(), 50);
+    assert!(drive.peer.text().rfind("X-Path: /48") < drive.peer.text().rfind("X-Path: /49"));
+}
+
+#[test]
+fn a_panic_is_a_500_on_one_request() {
+    let drive = play(vec![send(&get("/panic")), send(&get("/next")), Step::Close]);
+    assert_eq!(drive.peer.statuses(), ["500", "200"]);
+    let body = r#"{"message":"Internal Server Error"}"#;
+    assert!(drive.peer.text().contains(body));
 }
 
 #[test]
@@ -181,75 +255,198 @@ fn nothing_behind_a_body_or_a_refusal_is_answered() {
         "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
     ] {
-        let both = format!("{first}GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
-        let log = play(
-            vec![Step::Send(both.leak())],
-            usize::MAX,
-            Duration::from_secs(10),
-        );
-        let text = String::from_utf8(log.written).unwrap();
-        assert_eq!(statuses(&text).len(), 1, "{text}");
+        let both = [first.as_bytes(), &get("/smuggled")].concat();
+        let mut drive = Drive::new(vec![Step::Send(both), send(&get("/later")), Step::Close]);
+        assert_eq!(drive.run(), Close::ByPeer, "what still comes in is read");
+        let text = drive.peer.text();
+        assert_eq!(drive.peer.statuses().len(), 1, "{text}");
         assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
-        assert!(!text.contains("smuggled"), "{text}");
-        assert!(log.write_closed, "{first}");
         assert!(
-            log.reads > 1,
-            "what still comes in is not discarded: {first}"
+            !text.contains("smuggled") && !text.contains("later"),
+            "{text}"
         );
+        assert!(drive.peer.write_closed, "{first}");
     }
 }
 
 #[test]
-fn a_head_that_stays_incomplete_gets_a_408() {
-    let log = play(vec![Step::Send(b"GET / HT")], usize::MAX, Duration::ZERO);
-    let text = String::from_utf8(log.written).unwrap();
-    assert_eq!(statuses(&text), ["408"]);
+fn a_peer_that_does_not_close_is_left_after_a_second() {
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut drive = Drive::new(vec![send(request)]);
+    let start = drive.peer.now;
+    assert_eq!(drive.run(), Close::ByServer);
+    assert_eq!(drive.peer.now - start, DISCARD_TIME);
+    assert!(drive.connection.is_leaving());
+}
+
+#[test]
+fn a_head_that_stays_incomplete_gets_a_408_however_it_drips() {
+    let drip = [b'a'; 30].map(|byte| [Step::Send(vec![byte]), Step::Wait(Duration::from_secs(1))]);
+    let mut steps = vec![send(b"GET / HTTP/1.1\r\nA: ")];
+    steps.extend(drip.into_iter().flatten());
+    let mut drive = Drive::new(steps);
+    let start = drive.peer.now;
+    drive.run();
+    assert_eq!(drive.peer.statuses(), ["408"]);
+    let taken = drive.peer.now - start;
+    assert!(
+        taken >= TIMEOUTS.head && taken < TIMEOUTS.head + 2 * DISCARD_TIME,
+        "{taken:?}"
+    );
+}
+
+#[test]
+fn each_head_has_its_own_time() {
+    let pause = || Step::Wait(Duration::from_secs(8));
+    let request = get("/");
+    let (half, rest) = request.split_at(7);
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        steps.extend([send(half), pause(), send(rest), pause()]);
+    }
+    steps.push(Step::Close);
+    assert_eq!(play(steps).peer.statuses(), ["200", "200", "200"]);
 }
 
 #[test]
 fn silence_a_close_and_a_reset_get_no_answer() {
-    for steps in [
-        vec![],
-        vec![Step::Close],
-        vec![Step::Reset],
-        vec![Step::Send(b"GET /"), Step::Close],
-        vec![Step::Send(b"GET /"), Step::Reset],
+    for (steps, close) in [
+        (vec![], Close::ByServer),
+        (vec![Step::Close], Close::ByPeer),
+        (vec![Step::Reset], Close::ByPeer),
+        (vec![send(b"GET /"), Step::Close], Close::ByPeer),
+        (vec![send(b"GET /"), Step::Reset], Close::ByPeer),
     ] {
-        assert_eq!(answers(steps), "");
+        let mut drive = Drive::new(steps);
+        assert_eq!(drive.run(), close);
+        assert_eq!(drive.peer.text(), "");
     }
 }
 
 #[test]
-fn a_response_is_written_whole_through_a_narrow_socket() {
-    let steps = vec![
-        Step::Send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-        Step::Close,
-    ];
-    let narrow = play(steps, 1, Duration::from_secs(10));
-    let text = String::from_utf8(narrow.written).unwrap();
-    assert!(
-        text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n"),
-        "{text}"
+fn an_idle_connection_is_closed_in_time() {
+    let mut drive = Drive::new(vec![Step::Wait(Duration::from_secs(29)), send(&get("/"))]);
+    let start = drive.peer.now;
+    assert_eq!(drive.run(), Close::ByServer);
+    assert_eq!(drive.peer.statuses(), ["200"]);
+    assert_eq!(
+        drive.peer.now - start,
+        Duration::from_secs(29) + TIMEOUTS.idle
     );
+    assert_eq!(drive.connection.received.capacity(), 0, "it has no buffer");
+}
+
+#[test]
+fn a_response_is_written_as_the_peer_reads() {
+    let mut drive = Drive::new(vec![send(&[get("/1"), get("/2")].concat()), Step::Close]);
+    drive.peer.window = 10;
+    let mut event = Event::Ready;
+    loop {
+        match drive.step(event) {
+            Next::Close(_) => break,
+            Next::Wait(Interest::Write) => {
+                assert!(drive.connection.waits_since().is_some(), "for its peer");
+                drive.peer.unread = 0;
+                event = Event::Ready;
+            }
+            Next::Wait(interest) => event = drive.event(interest),
+        }
+    }
+    assert_eq!(drive.peer.statuses(), ["200", "200"]);
+    assert!(drive.peer.text().ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_stalled() {
+    let mut drive = Drive::new(vec![send(&get("/")), Step::Close]);
+    drive.peer.window = 10;
+    let start = drive.peer.now;
+    assert_eq!(drive.run(), Close::Stalled);
+    assert_eq!(drive.peer.now - start, TIMEOUTS.write);
 }
 
 #[test]
 fn a_large_head_is_read_in_a_buffer_that_grows() {
     let fill = "a".repeat(MAX_HEAD - 100);
-    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {fill}\r\n\r\n")
-        .repeat(3)
-        .into_bytes();
-    let text = answers(vec![Step::Send(head.leak()), Step::Close]);
-    assert_eq!(statuses(&text), ["200", "200", "200"]);
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {fill}\r\n\r\n");
+    let drive = play(vec![Step::Send(head.repeat(3).into_bytes()), Step::Close]);
+    assert_eq!(drive.peer.statuses(), ["200", "200", "200"]);
+    let pieces = head.as_bytes().chunks(100).map(send).chain([Step::Close]);
+    assert_eq!(play(pieces.collect()).peer.statuses(), ["200"]);
+}
+
+#[test]
+fn a_head_of_any_length_is_answered_or_refused() {
+    for length in MAX_HEAD - 3..=MAX_HEAD + 3 {
+        let fill = "a".repeat(length - get("/").len() - "A: \r\n".len());
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {fill}\r\n\r\n");
+        assert_eq!(head.len(), length);
+        for size in [length, 1000] {
+            let pieces = head.as_bytes().chunks(size).map(send).chain([Step::Close]);
+            let expected = if length <= MAX_HEAD { "200" } else { "431" };
+            assert_eq!(
+                play(pieces.collect()).peer.statuses(),
+                [expected],
+                "{length}"
+            );
+        }
+    }
 }
 
 #[test]
 fn http_1_0_is_told_when_it_is_kept_alive() {
-    let text = answers(vec![
-        Step::Send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n"),
-        Step::Close,
-    ]);
-    assert_eq!(statuses(&text), ["200", "200"]);
+    let requests = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n";
+    let drive = play(vec![send(requests), Step::Close]);
+    let text = drive.peer.text();
+    assert_eq!(drive.peer.statuses(), ["200", "200"]);
     assert_eq!(text.matches("\r\nConnection: keep-alive\r\n").count(), 1);
     assert_eq!(text.matches("\r\nConnection: close\r\n").count(), 1);
+}
+
+#[test]
+fn the_last_answer_says_so() {
+    let mut drive = Drive::new(vec![send(&[get("/1"), get("/2")].concat()), Step::Close]);
+    drive.is_last = true;
+    assert_eq!(drive.run(), Close::ByPeer);
+    assert_eq!(drive.peer.statuses(), ["200"]);
+    assert!(drive.peer.text().contains("\r\nConnection: close\r\n"));
+}
+
+#[test]
+fn a_drain_ends_what_has_been_answered_and_waits_for_what_has_not() {
+    let until = Duration::from_secs(2);
+    let mut answered = Drive::new(vec![send(&get("/"))]);
+    assert_eq!(answered.step(Event::Ready), Next::Wait(Interest::Read));
+    let drain = Event::Drain(answered.peer.now + until);
+    assert_eq!(answered.step(drain), Next::Close(Close::ByServer));
+
+    for half in [&b""[..], b"GET /"] {
+        let mut silent = Drive::new(vec![send(half)]);
+        if half.is_empty() {
+            silent.peer.steps.clear();
+        }
+        let start = silent.peer.now;
+        silent.step(Event::Ready);
+        let waits = silent.step(Event::Drain(start + until));
+        assert_eq!(waits, Next::Wait(Interest::Read));
+        assert_eq!(silent.run(), Close::ByServer);
+        assert_eq!(silent.peer.now - start, until);
+        assert_eq!(silent.peer.text(), "");
+    }
+
+    let mut asks = Drive::new(vec![Step::Wait(Duration::from_secs(1)), send(&get("/"))]);
+    asks.step(Event::Drain(asks.peer.now + until));
+    asks.run();
+    assert_eq!(asks.peer.statuses(), ["200"]);
+    assert!(asks.peer.text().contains("\r\nConnection: close\r\n"));
+
+    let mut in_time = Drive::new(vec![send(&get("/1"))]);
+    in_time.step(Event::Ready);
+    in_time.peer.steps.push_back(send(&get("/2")));
+    in_time.step(Event::Drain(in_time.peer.now + until));
+    assert_eq!(
+        in_time.peer.statuses(),
+        ["200", "200"],
+        "it was there before the drain"
+    );
 }

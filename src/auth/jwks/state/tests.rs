@@ -80,7 +80,6 @@ impl Host {
         let settings = Settings {
             max_stale: DAY,
             cooldown: Duration::from_secs(30),
-            max_waiting: 4,
             program_date: now.wall - 100 * DAY,
             report: |_| {},
         };

@@ -1,0 +1,73 @@
+//! How code that is about to wait tells the thread pool that runs it.
+//!
+//! Requests are served by about as many threads as there are processors. A handler that waits for
+//! something else than the processor would hold up a whole thread of them, so it says so first:
+//! another thread then takes its place for that time. Code that runs on a thread of its own may
+//! say so, too: nothing happens.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// A pool whose threads can be replaced while they wait.
+pub trait Standby: Send + Sync {
+    /// One of its threads is about to wait: has another take its place.
+    ///
+    /// # Errors
+    /// [`TooManyWait`].
+    fn begin_wait(&self) -> Result<(), TooManyWait>;
+    /// That thread goes on.
+    fn end_wait(&self);
+}
+
+/// As many threads wait as may, or no other one can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyWait;
+
+impl fmt::Display for TooManyWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many requests wait already")
+    }
+}
+
+impl Error for TooManyWait {}
+
+thread_local! {
+    /// The pool that this thread belongs to.
+    static POOL: RefCell<Option<Arc<dyn Standby>>> = const { RefCell::new(None) };
+}
+
+/// Makes this thread one of `pool`.
+pub fn join(pool: Arc<dyn Standby>) {
+    POOL.with(|current| *current.borrow_mut() = Some(pool));
+}
+
+/// Announces that this thread is about to wait, until the value is dropped.
+///
+/// # Errors
+/// [`TooManyWait`]: then it must not wait.
+pub fn begin_wait() -> Result<Wait, TooManyWait> {
+    let pool = POOL.with(|current| current.borrow().clone());
+    if let Some(pool) = &pool {
+        pool.begin_wait()?;
+    }
+    Ok(Wait(pool))
+}
+
+/// A wait that has been announced.
+pub struct Wait(Option<Arc<dyn Standby>>);
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wait")
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.end_wait();
+        }
+    }
+}

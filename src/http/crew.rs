@@ -1,0 +1,192 @@
+//! The threads that serve connections: as many as there are processors, and one more for each that
+//! waits for something else.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
+
+use crate::blocking::{self, Standby, TooManyWait};
+
+/// Address space for a thread's stack, of which a request touches a few pages.
+pub const STACK_SIZE: usize = 256 * 1024;
+/// The most threads that wait at one time.
+pub const MAX_WAITING: usize = 64;
+
+/// How many threads there are.
+#[derive(Debug, Default)]
+struct Count {
+    /// Those that serve, or wait for events.
+    serving: usize,
+    /// Those that have announced that they wait.
+    waiting: usize,
+}
+
+/// The threads. Each runs `work` until it returns.
+pub struct Crew {
+    size: usize,
+    count: Mutex<Count>,
+    /// A copy of [`Count::serving`], to be read without the lock.
+    serving: AtomicUsize,
+    work: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    itself: Weak<Crew>,
+}
+
+impl Crew {
+    /// A crew of as many threads as there are processors, and of two at least: one that is held up
+    /// must not hold up everything.
+    pub fn new() -> Arc<Crew> {
+        let processors = thread::available_parallelism().map_or(1, |count| count.get());
+        Arc::new_cyclic(|itself| Crew {
+            size: processors.max(2),
+            count: Mutex::default(),
+            serving: AtomicUsize::new(0),
+            work: OnceLock::new(),
+            itself: Weak::clone(itself),
+        })
+    }
+
+    /// Starts the threads. To be called once.
+    ///
+    /// # Errors
+    /// When one of them cannot be started.
+    pub fn start(&self, work: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+        // A second call would find the first one's work, and start more threads for it.
+        let _ = self.work.set(Box::new(work));
+        (0..self.size).try_for_each(|_| self.add_thread())
+    }
+
+    /// Whether this thread is one too many, and so ends now. To be asked before it waits for an
+    /// event.
+    pub fn dismisses_me(&self) -> bool {
+        if self.serving.load(Ordering::Relaxed) <= self.size {
+            return false;
+        }
+        let mut count = self.lock();
+        let is_surplus = count.serving > self.size;
+        if is_surplus {
+            count.serving -= 1;
+            self.publish(&count);
+        }
+        is_surplus
+    }
+
+    /// A thread has ended by itself.
+    fn end_thread(&self) {
+        let mut count = self.lock();
+        count.serving -= 1;
+        self.publish(&count);
+    }
+
+    fn add_thread(&self) -> io::Result<()> {
+        {
+            // Counted before it runs, so that it never counts itself out first.
+            let mut count = self.lock();
+            count.serving += 1;
+            self.publish(&count);
+        }
+        let crew = self.itself.upgrade();
+        let thread = thread::Builder::new()
+            .name("worker".into())
+            .stack_size(STACK_SIZE);
+        let started = thread.spawn(move || {
+            let Some(crew) = crew else { return };
+            blocking::join(Arc::clone(&crew) as Arc<dyn Standby>);
+            if let Some(work) = crew.work.get() {
+                work();
+            }
+        });
+        started.map(drop).inspect_err(|_| self.end_thread())
+    }
+
+    fn publish(&self, count: &Count) {
+        self.serving.store(count.serving, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        // Nothing under the lock panics.
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standby for Crew {
+    fn begin_wait(&self) -> Result<(), TooManyWait> {
+        let is_short = {
+            let mut count = self.lock();
+            if count.waiting >= MAX_WAITING {
+                return Err(TooManyWait);
+            }
+            count.waiting += 1;
+            count.serving -= 1;
+            self.publish(&count);
+            count.serving < self.size
+        };
+        if is_short && self.add_thread().is_err() {
+            self.end_wait();
+            return Err(TooManyWait);
+        }
+        Ok(())
+    }
+
+    fn end_wait(&self) {
+        let mut count = self.lock();
+        count.waiting -= 1;
+        count.serving += 1;
+        self.publish(&count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Long enough on the slowest machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_thread_that_waits_is_replaced_and_then_one_too_many() {
+        let crew = Crew::new();
+        let size = crew.size;
+        let (started, starts) = mpsc::channel();
+        let (orders, inbox) = mpsc::channel::<bool>();
+        let inbox = Mutex::new(inbox);
+        let member = Arc::clone(&crew);
+        crew.start(move || {
+            started.send(()).unwrap();
+            while !member.dismisses_me() {
+                let Ok(waits) = inbox.lock().unwrap().recv() else {
+                    return;
+                };
+                if waits {
+                    drop(blocking::begin_wait().unwrap());
+                }
+            }
+        })
+        .unwrap();
+        (0..size).for_each(|_| starts.recv_timeout(PATIENCE).unwrap());
+        orders.send(true).unwrap();
+        starts.recv_timeout(PATIENCE).expect("a replacement starts");
+        // Whoever comes back first goes.
+        while crew.lock().serving > size {
+            let _ = orders.send(false);
+            thread::yield_now();
+        }
+        assert_eq!(crew.lock().waiting, 0);
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let crew = Crew::new();
+        crew.lock().serving = MAX_WAITING + crew.size;
+        for _ in 0..MAX_WAITING {
+            crew.begin_wait().unwrap();
+        }
+        assert_eq!(crew.begin_wait(), Err(TooManyWait));
+        crew.end_wait();
+        crew.lock().serving = 2 * crew.size;
+        crew.begin_wait().unwrap();
+    }
+}

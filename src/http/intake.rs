@@ -1,0 +1,205 @@
+//! Where connections come from: the listening sockets, and when they are accepted from.
+
+use std::io::{self, ErrorKind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::connection::Buffers;
+use super::engine::{Engine, INTAKE_TIMER, lock};
+use super::poller::{Readiness, Token};
+use super::socket::{Listening, Peer, Socket};
+
+/// The pauses after an `accept` that failed for lack of something: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// How many connections are accepted while all places are taken, and in which time: so many can be
+/// refused without the others noticing.
+const FULL_LIMIT: (u32, Duration) = (64, Duration::from_millis(10));
+/// At a drain: how long it may take to accept what is in the backlog. Clients may reconnect for
+/// ever.
+const BACKLOG_TIME: Duration = Duration::from_millis(250);
+
+/// The listening sockets.
+#[derive(Debug)]
+pub struct Intake {
+    /// How many connections there may be.
+    pub capacity: usize,
+    /// Gone when a drain has begun.
+    sockets: Vec<Mutex<Option<Listening>>>,
+    /// Whether nobody else accepts from them when this process no longer does.
+    owns_sockets: bool,
+    pace: Mutex<Pace>,
+    has_ended: AtomicBool,
+}
+
+/// When to accept.
+#[derive(Debug, Default)]
+struct Pace {
+    /// The pause after the latest failure; `None` when the latest `accept` was none.
+    pause: Option<Duration>,
+    /// Sockets that are not registered until the pause is over.
+    paused: Vec<u32>,
+    /// Connections accepted in the current span while all places were taken, and when it began.
+    accepted_full: u32,
+    span: Option<Instant>,
+}
+
+impl Intake {
+    pub fn new(capacity: usize, sockets: Vec<Listening>, owns_sockets: bool) -> Intake {
+        Intake {
+            capacity,
+            sockets: sockets.into_iter().map(|s| Mutex::new(Some(s))).collect(),
+            owns_sockets,
+            pace: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether no connection can come any more.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
+    }
+
+    pub fn set_ended(&self) {
+        self.has_ended.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Engine {
+    /// Prepares the listening sockets, and registers them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn begin_intake(&self) -> io::Result<()> {
+        for (at, socket) in self.intake.sockets.iter().enumerate() {
+            if let Some(socket) = &*lock(socket) {
+                socket.prepare(self.service.timeouts.write)?;
+                let token = Token::Listener(at as u32);
+                self.poller.add(socket, token, Readiness::Readable)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts one connection, and serves it. The socket is registered again before that: another
+    /// worker may accept the next.
+    pub(super) fn accept_from(&self, at: u32, buffers: &mut Buffers) {
+        let accepted = self.accept_one(at);
+        match accepted {
+            Ok(Some((socket, peer))) => {
+                self.end_back_off();
+                if self.is_too_fast() {
+                    self.pause_intake(at, FULL_LIMIT.1);
+                } else {
+                    self.rearm_listener(at);
+                }
+                self.arrive(socket, peer, buffers);
+            }
+            Ok(None) => self.rearm_listener(at),
+            Err(error) => {
+                let pause = self.back_off(&error);
+                self.pause_intake(at, pause);
+            }
+        }
+    }
+
+    /// `None` when there is none after all.
+    fn accept_one(&self, at: u32) -> io::Result<Option<(Socket, Peer)>> {
+        let socket = self.intake.sockets.get(at as usize).map(lock);
+        let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref()) else {
+            return Ok(None);
+        };
+        match listening.accept() {
+            Ok((socket, peer)) => {
+                if !self.intake.owns_sockets {
+                    socket.prepare(self.service.timeouts.write);
+                }
+                Ok(Some((socket, peer)))
+            }
+            // About that one connection, or none: the next may be accepted.
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock
+                | ErrorKind::Interrupted
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::ConnectionReset => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn rearm_listener(&self, at: u32) {
+        let socket = self.intake.sockets.get(at as usize).map(lock);
+        if let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref())
+            && let Err(error) =
+                self.poller
+                    .rearm(listening, Token::Listener(at), Readiness::Readable)
+        {
+            let pause = self.back_off(&error);
+            self.pause_intake(at, pause);
+        }
+    }
+
+    fn pause_intake(&self, at: u32, pause: Duration) {
+        lock(&self.intake.pace).paused.push(at);
+        self.set_timer(INTAKE_TIMER, Instant::now() + pause);
+    }
+
+    /// The pause is over.
+    pub(super) fn resume_intake(&self) {
+        let paused = std::mem::take(&mut lock(&self.intake.pace).paused);
+        paused.into_iter().for_each(|at| self.rearm_listener(at));
+    }
+
+    /// Whether as many have been accepted as may be while all places are taken.
+    fn is_too_fast(&self) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        let mut pace = lock(&self.intake.pace);
+        let now = Instant::now();
+        if pace.span.is_none_or(|began| began + FULL_LIMIT.1 <= now) {
+            pace.span = Some(now);
+            pace.accepted_full = 0;
+        }
+        pace.accepted_full += 1;
+        pace.accepted_full >= FULL_LIMIT.0
+    }
+
+    /// How long to wait after a failure. The log is told of the first.
+    fn back_off(&self, error: &io::Error) -> Duration {
+        let mut pace = lock(&self.intake.pace);
+        if pace.pause.is_none() {
+            warn!("cannot accept connections: {error}; trying on");
+        }
+        let last = pace.pause;
+        let pause = last.map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
+        pace.pause = Some(pause);
+        pause
+    }
+
+    fn end_back_off(&self) {
+        if lock(&self.intake.pace).pause.take().is_some() {
+            info!("accepting connections again");
+        }
+    }
+
+    /// The drain: accepts what came before it, and may have sent its request already, unless others
+    /// accept from the same socket. Then closes the sockets.
+    pub(super) fn end_intake(&self, buffers: &mut Buffers) {
+        let started = Instant::now();
+        for (at, socket) in self.intake.sockets.iter().enumerate() {
+            while self.intake.owns_sockets && started.elapsed() < BACKLOG_TIME {
+                match self.accept_one(at as u32) {
+                    Ok(Some((socket, peer))) => self.arrive(socket, peer, buffers),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            if let Some(listening) = lock(socket).take() {
+                // Systemd, or the next process, has a descriptor of the same socket.
+                self.poller.remove(&listening);
+            }
+        }
+    }
+}

@@ -1,0 +1,626 @@
+//! Places: how many connections there may be, and how they are shared when there are more.
+//!
+//! Connections are counted by their [`Source`]. A connection is a *newcomer* until it has a place,
+//! has the place until its last answer is written, and then is *leaving*. When all places are
+//! taken:
+//!
+//! 1. A newcomer gets the place of a connection that has waited for its peer for 1 s or more, and
+//!    whose source has at least as many places as the newcomer's: of the source with most (of equal
+//!    ones the newcomer's own), the longest-waiting.
+//! 2. If there is none, the newcomer waits, 5 s at most. Newcomers whose source has fewest places
+//!    come first, then the oldest. Meanwhile the source with most places holds *tickets*, as many
+//!    as newcomers wait: a connection that takes one closes after its answer. Tickets for newcomers
+//!    whose source has as many places are only for connections that have had theirs for 1 s.
+//! 3. A newcomer whose source has fewer places than the one with most waits 50 ms at most: then
+//!    the longest-waiting connection of the latter is closed.
+//! 4. Too many newcomers, and those that have waited for 5 s, are refused: of the source that has
+//!    most places and newcomers, the newest.
+//!
+//! Nothing here walks all connections. How long a connection has waited changes with each request,
+//! which must cost nothing: what is recorded here is the earliest it can be, and is corrected when
+//! it matters.
+//!
+//! This is a value without sockets and clocks: the engine keeps it behind a mutex, and does what it
+//! says through [`Members`].
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::socket::Peer;
+
+/// From when on a waiting connection can lose its place to its own source, or pass it on.
+pub const SETTLED: Duration = Duration::from_secs(1);
+/// How long a newcomer waits whose source has fewer places than another.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
+/// How long any newcomer waits.
+const LONG_WAIT: Duration = Duration::from_secs(5);
+/// How late an alarm may be, so that one serves several newcomers.
+const SLACK: Duration = Duration::from_millis(5);
+/// The most newcomers, however many places there are.
+const MAX_NEWCOMERS: usize = 1024;
+
+/// How many newcomers there may be beside `capacity` places.
+pub fn max_newcomers(capacity: usize) -> usize {
+    capacity.min(MAX_NEWCOMERS)
+}
+
+/// How many leaving connections there may be beside `capacity` places.
+pub fn max_leaving(capacity: usize) -> usize {
+    (capacity / 4).max(1)
+}
+
+/// Where connections come from, as they are counted: an IPv4 address, an IPv6 /64, or this host's
+/// Unix peers.
+///
+/// An IPv6 host has a whole /64 to itself, so that counting its addresses would count nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source(u128);
+
+impl Source {
+    /// The source of a peer.
+    pub fn of(peer: Peer) -> Source {
+        match peer {
+            Peer::Tcp(address) => Source::of_address(address.ip()),
+            // No address is all zeros.
+            Peer::Unix => Source(0),
+        }
+    }
+
+    fn of_address(address: IpAddr) -> Source {
+        let host_part = u128::from(u64::MAX);
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Source(v4.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(v6) => Source(v6.to_bits() & !host_part),
+        }
+    }
+}
+
+/// The connections that have the places, by their numbers.
+pub trait Members {
+    /// Since when this one has waited for its peer; `None` when it has something to do.
+    fn waits_since(&mut self, number: u32) -> Option<Instant>;
+    /// Closes this one, unless it has got something to do meanwhile.
+    fn evict(&mut self, number: u32) -> bool;
+    /// This newcomer has a place now.
+    fn admit(&mut self, number: u32);
+    /// This newcomer gets none. It is leaving from here on.
+    fn refuse(&mut self, number: u32);
+    /// Closes this one, which is leaving, unless it is in use.
+    fn close_leaving(&mut self, number: u32) -> bool;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Free,
+    Newcomer,
+    Placed,
+    Leaving,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    class: Class,
+    source: Source,
+    /// Since when it has been of its class.
+    since: Instant,
+    /// Of a placed one: the earliest it can have begun to wait. As in [`Counts::waiting`].
+    recorded: Instant,
+    /// Of a placed one: whether it has taken a ticket.
+    has_ticket: bool,
+    /// Where it stands among newcomers, or among those that leave.
+    order: u64,
+}
+
+/// What one source has.
+#[derive(Debug, Default)]
+struct Counts {
+    places: u32,
+    /// Its connections with places, by the earliest that each can have begun to wait.
+    waiting: BTreeSet<(Instant, u32)>,
+    /// Whether it was last seen to have a settled one, and is in [`Places::settled`].
+    is_settled: bool,
+    /// Else the earliest that it can have one, as in [`Places::settling`].
+    settles: Option<Instant>,
+    /// Oldest first.
+    newcomers: VecDeque<u32>,
+}
+
+/// The connections that are asked to pass on their places.
+#[derive(Debug, Clone, Copy)]
+struct Tickets {
+    holder: Source,
+    /// For any of the holder's connections.
+    now: usize,
+    /// For those only that have had their places for [`SETTLED`].
+    settled: usize,
+}
+
+/// Who has the places, and who waits for one.
+#[derive(Debug)]
+pub struct Places {
+    capacity: usize,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    used: usize,
+    sources: HashMap<Source, Counts>,
+    /// All sources with places.
+    by_places: BTreeSet<(u32, Source)>,
+    /// Those of them that have a connection that has waited for [`SETTLED`], as far as known.
+    settled: BTreeSet<(u32, Source)>,
+    /// The others, by the earliest that they can have one.
+    settling: BTreeSet<(Instant, Source)>,
+    /// Sources with newcomers: by their places, then by the oldest newcomer.
+    queue: BTreeSet<(u32, u64, Source)>,
+    /// All newcomers, oldest first.
+    newcomers: BTreeSet<(u64, u32)>,
+    /// Those that leave, longest first.
+    leaving: BTreeSet<(u64, u32)>,
+    tickets: Option<Tickets>,
+    /// How many connections have taken a ticket, and have their places still.
+    passing: usize,
+    order: u64,
+    /// Newcomers do not wait for longer than until then.
+    newcomers_until: Option<Instant>,
+}
+
+impl Places {
+    /// Places for `capacity` connections.
+    pub fn new(capacity: usize) -> Places {
+        Places {
+            capacity,
+            entries: Vec::new(),
+            free: Vec::new(),
+            used: 0,
+            sources: HashMap::new(),
+            by_places: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            queue: BTreeSet::new(),
+            newcomers: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            tickets: None,
+            passing: 0,
+            order: 0,
+            newcomers_until: None,
+        }
+    }
+
+    /// How many of them are taken.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether a newcomer would have to wait.
+    pub fn is_full(&self) -> bool {
+        self.used >= self.capacity || !self.newcomers.is_empty()
+    }
+
+    /// How many connections there are, newcomers and leaving ones included.
+    pub fn connections(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// A number for a new connection, and whether it has a place at once. If not,
+    /// [`settle`](Places::settle) is due.
+    pub fn arrive(&mut self, source: Source, now: Instant) -> (u32, bool) {
+        let has_place = !self.is_full();
+        let entry = Entry {
+            class: Class::Free,
+            source,
+            since: now,
+            recorded: now,
+            has_ticket: false,
+            order: self.next_order(),
+        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(entry);
+            (self.entries.len() - 1) as u32
+        });
+        self.entries[number as usize] = entry;
+        if has_place {
+            self.place(number, now);
+        } else {
+            self.enqueue(number);
+        }
+        (number, has_place)
+    }
+
+    /// The last answer of a connection is written: its place is free. If newcomers wait,
+    /// [`settle`](Places::settle) is due.
+    pub fn leave(&mut self, number: u32, members: &mut impl Members) {
+        self.withdraw(number);
+        self.begin_leaving(number, members);
+    }
+
+    /// A connection is no more. If newcomers wait, [`settle`](Places::settle) is due.
+    pub fn release(&mut self, number: u32) {
+        self.withdraw(number);
+        self.entries[number as usize].class = Class::Free;
+        self.free.push(number);
+    }
+
+    /// Whether newcomers wait.
+    pub fn has_newcomers(&self) -> bool {
+        !self.newcomers.is_empty()
+    }
+
+    /// How many tickets there are: for any connection of their holder, and for settled ones.
+    pub fn tickets(&self) -> (usize, usize) {
+        self.tickets.map_or((0, 0), |t| (t.now, t.settled))
+    }
+
+    /// Whether this connection closes after the answer that it is about to give.
+    pub fn take_ticket(&mut self, number: u32, now: Instant) -> bool {
+        let entry = &mut self.entries[number as usize];
+        let Some(tickets) = &mut self.tickets else {
+            return entry.has_ticket;
+        };
+        if entry.class != Class::Placed || entry.source != tickets.holder || entry.has_ticket {
+            return entry.has_ticket;
+        }
+        let kind = if tickets.now > 0 {
+            &mut tickets.now
+        } else if tickets.settled > 0 && entry.since + SETTLED <= now {
+            &mut tickets.settled
+        } else {
+            return false;
+        };
+        *kind -= 1;
+        entry.has_ticket = true;
+        self.passing += 1;
+        true
+    }
+
+    /// From now on newcomers are refused at this time at the latest.
+    pub fn limit_newcomers(&mut self, until: Instant) {
+        self.newcomers_until = Some(until);
+    }
+
+    /// Gives newcomers what they can have now.
+    pub fn settle(&mut self, now: Instant, members: &mut impl Members) {
+        while let Some(&(_, _, first)) = self.queue.first() {
+            if self.used < self.capacity {
+                self.admit_oldest(first, now, members);
+            } else if let Some(victim) = self.settled_victim(first, now, members) {
+                self.evict(victim, members);
+            } else if let Some((victim, newcomers)) = self.short_wait_is_over(now, members) {
+                // The place is for this source, whatever others wait.
+                if self.evict(victim, members) {
+                    self.admit_oldest(newcomers, now, members);
+                }
+            } else {
+                break;
+            }
+        }
+        while self.newcomers.len() > max_newcomers(self.capacity) {
+            let Some(number) = self.least_entitled() else {
+                break;
+            };
+            self.refuse(number, now, members);
+        }
+        while let Some(&(_, number)) = self.newcomers.first() {
+            if now < self.time_limit(number) {
+                break;
+            }
+            self.refuse(number, now, members);
+        }
+        self.issue_tickets();
+    }
+
+    /// When [`settle`](Places::settle) is due if nothing happens before.
+    pub fn alarm(&self, now: Instant) -> Option<Instant> {
+        let &(_, oldest) = self.newcomers.first()?;
+        let mut alarm = self.time_limit(oldest);
+        if let Some(&(time, _)) = self.settling.first() {
+            alarm = alarm.min(time);
+        }
+        let most = self.by_places.last().map_or(0, |(places, _)| *places);
+        for (_, _, source) in self.queue.range(..(most, 0, Source(0))) {
+            if let Some(number) = self.sources[source].newcomers.front() {
+                alarm = alarm.min(self.entries[*number as usize].since + SHORT_WAIT);
+            }
+        }
+        Some(alarm.max(now + SLACK))
+    }
+
+    fn time_limit(&self, newcomer: u32) -> Instant {
+        let limit = self.entries[newcomer as usize].since + LONG_WAIT;
+        self.newcomers_until.map_or(limit, |until| limit.min(until))
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// Takes a connection out of what it is counted in.
+    fn withdraw(&mut self, number: u32) {
+        let entry = self.entries[number as usize];
+        match entry.class {
+            Class::Free => {}
+            Class::Newcomer => self.dequeue(number),
+            Class::Placed => self.displace(number),
+            Class::Leaving => {
+                self.leaving.remove(&(entry.order, number));
+            }
+        }
+    }
+
+    fn begin_leaving(&mut self, number: u32, members: &mut impl Members) {
+        let order = self.next_order();
+        let entry = &mut self.entries[number as usize];
+        (entry.class, entry.order) = (Class::Leaving, order);
+        self.leaving.insert((order, number));
+        if self.leaving.len() <= max_leaving(self.capacity) {
+            return;
+        }
+        // One that is in use right now will soon be gone by itself.
+        let longest = self.leaving.iter().map(|(_, number)| *number);
+        let closed = longest
+            .take(16)
+            .find(|number| members.close_leaving(*number));
+        if let Some(closed) = closed {
+            self.release(closed);
+        }
+    }
+
+    /// Gives a connection a place.
+    fn place(&mut self, number: u32, now: Instant) {
+        let entry = &mut self.entries[number as usize];
+        (entry.class, entry.since, entry.recorded) = (Class::Placed, now, now);
+        let source = entry.source;
+        self.used += 1;
+        self.change_places(source, |places| places + 1);
+        self.record(number, now);
+        if let Some(counts) = self.sources.get_mut(&source)
+            && !counts.is_settled
+            && counts.settles.is_none()
+        {
+            counts.settles = Some(now + SETTLED);
+            self.settling.insert((now + SETTLED, source));
+        }
+    }
+
+    /// Takes its place from a connection.
+    fn displace(&mut self, number: u32) {
+        let entry = self.entries[number as usize];
+        self.used -= 1;
+        self.passing -= usize::from(entry.has_ticket);
+        self.entries[number as usize].has_ticket = false;
+        if let Some(counts) = self.sources.get_mut(&entry.source) {
+            counts.waiting.remove(&(entry.recorded, number));
+        }
+        self.change_places(entry.source, |places| places - 1);
+    }
+
+    fn enqueue(&mut self, number: u32) {
+        let entry = &mut self.entries[number as usize];
+        entry.class = Class::Newcomer;
+        let (source, order) = (entry.source, entry.order);
+        self.newcomers.insert((order, number));
+        let counts = self.sources.entry(source).or_default();
+        counts.newcomers.push_back(number);
+        if counts.newcomers.len() == 1 {
+            self.queue.insert((counts.places, order, source));
+        }
+    }
+
+    fn dequeue(&mut self, number: u32) {
+        let entry = self.entries[number as usize];
+        self.newcomers.remove(&(entry.order, number));
+        let Some(counts) = self.sources.get_mut(&entry.source) else {
+            return;
+        };
+        if let Some(oldest) = counts.newcomers.front() {
+            let order = self.entries[*oldest as usize].order;
+            self.queue.remove(&(counts.places, order, entry.source));
+        }
+        counts.newcomers.retain(|other| *other != number);
+        if let Some(oldest) = counts.newcomers.front() {
+            let order = self.entries[*oldest as usize].order;
+            self.queue.insert((counts.places, order, entry.source));
+        }
+        self.forget_if_unused(entry.source);
+    }
+
+    /// Changes how many places a source has, wherever that is a key.
+    fn change_places(&mut self, source: Source, change: impl FnOnce(u32) -> u32) {
+        let counts = self.sources.entry(source).or_default();
+        let (before, after) = (counts.places, change(counts.places));
+        counts.places = after;
+        if before > 0 {
+            self.by_places.remove(&(before, source));
+        }
+        if after > 0 {
+            self.by_places.insert((after, source));
+        }
+        if counts.is_settled {
+            self.settled.remove(&(before, source));
+            counts.is_settled = after > 0;
+            if after > 0 {
+                self.settled.insert((after, source));
+            }
+        } else if after == 0
+            && let Some(time) = counts.settles.take()
+        {
+            self.settling.remove(&(time, source));
+        }
+        if let Some(oldest) = counts.newcomers.front() {
+            let order = self.entries[*oldest as usize].order;
+            self.queue.remove(&(before, order, source));
+            self.queue.insert((after, order, source));
+        }
+        self.forget_if_unused(source);
+    }
+
+    fn forget_if_unused(&mut self, source: Source) {
+        let counts = self.sources.get(&source);
+        if counts.is_some_and(|counts| counts.places == 0 && counts.newcomers.is_empty()) {
+            self.sources.remove(&source);
+        }
+    }
+
+    /// Records the earliest that a connection can have begun to wait.
+    fn record(&mut self, number: u32, time: Instant) {
+        let entry = &mut self.entries[number as usize];
+        if let Some(counts) = self.sources.get_mut(&entry.source) {
+            counts.waiting.remove(&(entry.recorded, number));
+            counts.waiting.insert((time, number));
+        }
+        entry.recorded = time;
+    }
+
+    /// The connection of `source` that has waited longest, and since when.
+    fn longest_waiting(
+        &mut self,
+        source: Source,
+        now: Instant,
+        members: &mut impl Members,
+    ) -> Option<(Instant, u32)> {
+        loop {
+            let &(recorded, number) = self.sources.get(&source)?.waiting.first()?;
+            match members.waits_since(number) {
+                Some(since) if since <= recorded => return Some((recorded, number)),
+                Some(since) => self.record(number, since),
+                // All others have begun to wait no earlier.
+                None if recorded >= now => return None,
+                None => self.record(number, now),
+            }
+        }
+    }
+
+    /// Whose place a newcomer of `source` gets by rule 1.
+    fn settled_victim(
+        &mut self,
+        source: Source,
+        now: Instant,
+        members: &mut impl Members,
+    ) -> Option<u32> {
+        while let Some(&(time, other)) = self.settling.first()
+            && time <= now
+        {
+            self.settling.remove(&(time, other));
+            if let Some(counts) = self.sources.get_mut(&other) {
+                counts.settles = None;
+            }
+            self.look_again(other, now, members);
+        }
+        let own = self.sources.get(&source).map_or(0, |counts| counts.places);
+        loop {
+            let &(most, last) = self.settled.last()?;
+            if most < own {
+                return None;
+            }
+            let is_own = self.settled.contains(&(most, source));
+            let chosen = if is_own { source } else { last };
+            self.settled.remove(&(most, chosen));
+            if let Some(counts) = self.sources.get_mut(&chosen) {
+                counts.is_settled = false;
+            }
+            if let Some(victim) = self.look_again(chosen, now, members) {
+                return Some(victim);
+            }
+        }
+    }
+
+    /// Finds out whether a source has a connection that has waited for [`SETTLED`], and which.
+    fn look_again(
+        &mut self,
+        source: Source,
+        now: Instant,
+        members: &mut impl Members,
+    ) -> Option<u32> {
+        let longest = self.longest_waiting(source, now, members);
+        let counts = self.sources.get_mut(&source)?;
+        match longest {
+            Some((since, number)) if since + SETTLED <= now => {
+                counts.is_settled = true;
+                self.settled.insert((counts.places, source));
+                Some(number)
+            }
+            other => {
+                let time = other.map_or(now, |(since, _)| since) + SETTLED;
+                counts.settles = Some(time);
+                self.settling.insert((time, source));
+                None
+            }
+        }
+    }
+
+    /// Whose place is due by rule 3, and to which source.
+    fn short_wait_is_over(
+        &mut self,
+        now: Instant,
+        members: &mut impl Members,
+    ) -> Option<(u32, Source)> {
+        let &(most, largest) = self.by_places.last()?;
+        let entitled = self.queue.range(..(most, 0, Source(0)));
+        let newcomers = entitled.map(|(_, _, source)| *source).find(|source| {
+            let oldest = self.sources[source].newcomers.front();
+            oldest.is_some_and(|number| self.entries[*number as usize].since + SHORT_WAIT <= now)
+        })?;
+        let (_, victim) = self.longest_waiting(largest, now, members)?;
+        Some((victim, newcomers))
+    }
+
+    fn evict(&mut self, number: u32, members: &mut impl Members) -> bool {
+        let is_evicted = members.evict(number);
+        if is_evicted {
+            self.release(number);
+        }
+        is_evicted
+    }
+
+    fn admit_oldest(&mut self, source: Source, now: Instant, members: &mut impl Members) {
+        let counts = self.sources.get(&source);
+        let Some(number) = counts.and_then(|counts| counts.newcomers.front().copied()) else {
+            return;
+        };
+        self.dequeue(number);
+        self.place(number, now);
+        members.admit(number);
+    }
+
+    fn refuse(&mut self, number: u32, now: Instant, members: &mut impl Members) {
+        self.dequeue(number);
+        self.entries[number as usize].since = now;
+        self.begin_leaving(number, members);
+        members.refuse(number);
+    }
+
+    /// The newest newcomer of the source that has most places and newcomers.
+    fn least_entitled(&self) -> Option<u32> {
+        let sources = self
+            .queue
+            .iter()
+            .map(|(_, _, source)| &self.sources[source]);
+        let most = sources.max_by_key(|counts| counts.places as usize + counts.newcomers.len());
+        most?.newcomers.back().copied()
+    }
+
+    /// Rule 2: as many tickets as newcomers wait.
+    fn issue_tickets(&mut self) {
+        self.tickets = None;
+        let Some(&(most, holder)) = self.by_places.last() else {
+            return;
+        };
+        let needed = self.newcomers.len().saturating_sub(self.passing);
+        if needed == 0 {
+            return;
+        }
+        let as_many = self.queue.range((most, 0, Source(0))..);
+        let as_many: usize = as_many
+            .map(|(_, _, source)| self.sources[source].newcomers.len())
+            .sum();
+        let now = needed.min(self.newcomers.len() - as_many);
+        self.tickets = Some(Tickets {
+            holder,
+            now,
+            settled: needed - now,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

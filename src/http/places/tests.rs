@@ -1,0 +1,490 @@
+//! The rules of sharing, one by one, and all of them against a slow reading of the same rules.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::*;
+
+/// Connections as the engine has them: each waits since some time, or is being served.
+#[derive(Default)]
+struct Crowd {
+    waits: HashMap<u32, Option<Instant>>,
+    events: Vec<Happened>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happened {
+    Evicted(u32),
+    Admitted(u32),
+    Refused(u32),
+    Closed(u32),
+}
+
+use Happened::{Admitted, Closed, Evicted, Refused};
+
+impl Members for Crowd {
+    fn waits_since(&mut self, number: u32) -> Option<Instant> {
+        self.waits.get(&number).copied().flatten()
+    }
+
+    fn evict(&mut self, number: u32) -> bool {
+        let waits = self.waits_since(number).is_some();
+        if waits {
+            self.waits.remove(&number);
+            self.events.push(Evicted(number));
+        }
+        waits
+    }
+
+    fn admit(&mut self, number: u32) {
+        self.events.push(Admitted(number));
+    }
+
+    fn refuse(&mut self, number: u32) {
+        self.events.push(Refused(number));
+    }
+
+    fn close_leaving(&mut self, number: u32) -> bool {
+        self.events.push(Closed(number));
+        true
+    }
+}
+
+/// Places with a crowd and a clock.
+struct World {
+    places: Places,
+    crowd: Crowd,
+    now: Instant,
+}
+
+impl World {
+    fn new(capacity: usize) -> World {
+        World {
+            places: Places::new(capacity),
+            crowd: Crowd::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn pass(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+    }
+
+    /// A connection from this source, which waits from when it has a place.
+    fn arrive(&mut self, source: u128) -> u32 {
+        let (number, has_place) = self.places.arrive(Source(source), self.now);
+        if has_place {
+            self.crowd.waits.insert(number, Some(self.now));
+        } else {
+            self.settle();
+        }
+        number
+    }
+
+    fn arrive_many(&mut self, source: u128, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.arrive(source)).collect()
+    }
+
+    fn settle(&mut self) {
+        self.places.settle(self.now, &mut self.crowd);
+        for event in &self.crowd.events {
+            if let Admitted(number) = event {
+                self.crowd.waits.entry(*number).or_insert(Some(self.now));
+            }
+        }
+    }
+
+    fn leave(&mut self, number: u32) {
+        self.crowd.waits.remove(&number);
+        self.places.leave(number, &mut self.crowd);
+        self.settle();
+    }
+
+    /// It is being served.
+    fn begin_answer(&mut self, number: u32) {
+        self.crowd.waits.insert(number, None);
+    }
+
+    fn answer(&mut self, number: u32) {
+        self.crowd.waits.insert(number, Some(self.now));
+    }
+
+    fn events(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.crowd.events)
+    }
+
+    /// The events but for leaving connections that were closed.
+    fn decisions(&mut self) -> Vec<Happened> {
+        let mut events = self.events();
+        events.retain(|event| !matches!(event, Closed(_)));
+        events
+    }
+}
+
+#[test]
+fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
+    let source = |text: &str| Source::of(Peer::Tcp(text.parse::<SocketAddr>().unwrap()));
+    assert_eq!(source("192.0.2.1:1"), source("192.0.2.1:2"));
+    assert_ne!(source("192.0.2.1:1"), source("192.0.2.2:1"));
+    assert_eq!(source("192.0.2.1:1"), source("[::ffff:192.0.2.1]:1"));
+    assert_eq!(
+        source("[2001:db8::1]:1"),
+        source("[2001:db8::ffff:0:0:2]:1")
+    );
+    assert_ne!(source("[2001:db8::1]:1"), source("[2001:db8:0:1::1]:1"));
+    assert_ne!(source("0.0.0.1:1"), Source::of(Peer::Unix));
+}
+
+#[test]
+fn a_newcomer_gets_the_place_of_the_longest_waiting_of_the_largest_source() {
+    let mut world = World::new(4);
+    let first = world.arrive(1);
+    let small = world.arrive(2);
+    world.pass(1);
+    let [second, third] = world.arrive_many(1, 2)[..] else {
+        panic!()
+    };
+    world.pass(1_001);
+    world.answer(first);
+    world.pass(1_000);
+    let newcomer = world.arrive(3);
+    assert_eq!(world.events(), [Evicted(second), Admitted(newcomer)]);
+    world.pass(1);
+    let next = world.arrive(3);
+    assert_eq!(world.events(), [Evicted(third), Admitted(next)]);
+    // Sources 1 and 2 have one place each, source 3 has two: its own, or one with as many.
+    let own = world.arrive(3);
+    assert_eq!(world.events(), [], "its own have waited for less than 1 s");
+    world.pass(999);
+    world.settle();
+    assert_eq!(world.events(), [Evicted(newcomer), Admitted(own)]);
+    assert!(world.crowd.waits.contains_key(&small));
+}
+
+#[test]
+fn of_sources_with_equal_places_the_newcomers_own_gives_one() {
+    for own in [1, 2] {
+        let mut world = World::new(4);
+        let connections = [world.arrive_many(1, 2), world.arrive_many(2, 2)];
+        world.pass(1_000);
+        let newcomer = world.arrive(own);
+        let expected = connections[own as usize - 1][0];
+        assert_eq!(world.events(), [Evicted(expected), Admitted(newcomer)]);
+    }
+}
+
+#[test]
+fn who_is_served_or_has_just_been_keeps_its_place_for_its_own_source() {
+    let mut world = World::new(2);
+    let [first, second] = world.arrive_many(1, 2)[..] else {
+        panic!()
+    };
+    world.pass(5_000);
+    world.begin_answer(first);
+    world.begin_answer(second);
+    let newcomer = world.arrive(1);
+    assert_eq!(world.events(), []);
+    world.answer(first);
+    world.pass(999);
+    world.settle();
+    assert_eq!(world.events(), []);
+    world.pass(1);
+    world.settle();
+    assert_eq!(world.events(), [Evicted(first), Admitted(newcomer)]);
+}
+
+#[test]
+fn a_source_with_fewer_places_waits_50_ms_at_most() {
+    let mut world = World::new(3);
+    let crowd = world.arrive_many(1, 3);
+    world.pass(10);
+    world.answer(crowd[0]);
+    let newcomer = world.arrive(2);
+    let alarm = world.places.alarm(world.now).unwrap();
+    assert!(alarm <= world.now + Duration::from_millis(60));
+    world.pass(49);
+    world.settle();
+    assert_eq!(world.events(), []);
+    world.pass(1);
+    world.settle();
+    assert_eq!(world.events(), [Evicted(crowd[1]), Admitted(newcomer)]);
+}
+
+#[test]
+fn nobody_in_the_middle_of_an_answer_is_closed() {
+    let mut world = World::new(2);
+    let crowd = world.arrive_many(1, 2);
+    crowd.iter().for_each(|number| world.begin_answer(*number));
+    let newcomer = world.arrive(2);
+    world.pass(4_000);
+    world.settle();
+    assert_eq!(world.events(), []);
+    world.answer(crowd[1]);
+    let alarm = world.places.alarm(world.now).unwrap();
+    assert!(alarm <= world.now + Duration::from_millis(10));
+    world.pass(5);
+    world.settle();
+    assert_eq!(world.events(), [Evicted(crowd[1]), Admitted(newcomer)]);
+}
+
+#[test]
+fn the_largest_source_passes_on_places_with_its_next_answers() {
+    let mut world = World::new(4);
+    let crowd = world.arrive_many(1, 3);
+    let other = world.arrive(2);
+    world.arrive_many(3, 2);
+    assert_eq!(world.places.tickets(), (2, 0));
+    assert!(!world.places.take_ticket(other, world.now));
+    assert!(world.places.take_ticket(crowd[0], world.now));
+    assert!(
+        world.places.take_ticket(crowd[0], world.now),
+        "it stays the last"
+    );
+    assert_eq!(world.places.tickets(), (1, 0));
+    assert!(world.places.take_ticket(crowd[1], world.now));
+    assert!(!world.places.take_ticket(crowd[2], world.now));
+    world.leave(crowd[0]);
+    assert!(matches!(world.decisions()[..], [Admitted(_)]));
+    assert_eq!(world.places.tickets(), (0, 0), "one more is about to leave");
+    world.leave(crowd[1]);
+    assert!(matches!(world.decisions()[..], [Admitted(_)]));
+}
+
+#[test]
+fn for_its_own_source_a_place_passes_on_once_a_second() {
+    let mut world = World::new(2);
+    let crowd = world.arrive_many(1, 2);
+    crowd.iter().for_each(|number| world.begin_answer(*number));
+    world.arrive(1);
+    assert_eq!(world.places.tickets(), (0, 1));
+    world.pass(999);
+    assert!(!world.places.take_ticket(crowd[0], world.now));
+    world.pass(1);
+    assert!(world.places.take_ticket(crowd[0], world.now));
+    assert!(!world.places.take_ticket(crowd[1], world.now));
+}
+
+#[test]
+fn newcomers_with_fewest_places_come_first_then_the_oldest() {
+    let mut world = World::new(4);
+    let crowd = world.arrive_many(1, 3);
+    let other = world.arrive(2);
+    for number in crowd.iter().chain([&other]) {
+        world.begin_answer(*number);
+    }
+    let large = world.arrive(1);
+    let middle = world.arrive(2);
+    let small = world.arrive(3);
+    let small_too = world.arrive(4);
+    let mut order = Vec::new();
+    for number in [crowd[0], crowd[1], other, crowd[2]] {
+        world.leave(number);
+        order.extend(world.decisions());
+    }
+    assert_eq!(order, [small, small_too, middle, large].map(Admitted));
+}
+
+#[test]
+fn too_many_newcomers_and_late_ones_are_refused() {
+    let mut world = World::new(4);
+    for number in world.arrive_many(1, 4) {
+        world.begin_answer(number);
+    }
+    let other = world.arrive(2);
+    let waiting = world.arrive_many(1, 3);
+    assert_eq!(world.decisions(), []);
+    let newest = world.arrive(1);
+    assert_eq!(world.decisions(), [Refused(newest)]);
+    world.arrive(3);
+    assert_eq!(world.decisions(), [Refused(waiting[2])]);
+    world.pass(4_999);
+    world.settle();
+    assert_eq!(world.decisions(), []);
+    world.pass(1);
+    world.settle();
+    let events = world.decisions();
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| matches!(event, Refused(_)))
+            .count(),
+        4
+    );
+    assert!(events.contains(&Refused(other)));
+    assert!(!world.places.has_newcomers());
+}
+
+#[test]
+fn a_newcomer_that_goes_is_forgotten() {
+    let mut world = World::new(2);
+    let [first, other] = world.arrive_many(1, 2)[..] else {
+        panic!()
+    };
+    world.begin_answer(first);
+    world.begin_answer(other);
+    let (gone, second) = (world.arrive(2), world.arrive(2));
+    world.places.release(gone);
+    world.leave(first);
+    assert_eq!(world.decisions(), [Admitted(second)]);
+}
+
+#[test]
+fn so_many_leave_and_no_more() {
+    let mut world = World::new(8);
+    let crowd = world.arrive_many(1, 8);
+    world.leave(crowd[0]);
+    world.leave(crowd[1]);
+    assert_eq!(world.events(), []);
+    world.leave(crowd[2]);
+    assert_eq!(world.events(), [Closed(crowd[0])]);
+    assert_eq!(world.places.used(), 5);
+    assert_eq!(world.places.connections(), 7);
+}
+
+#[test]
+fn a_drain_limits_the_wait_of_newcomers() {
+    let mut world = World::new(1);
+    let first = world.arrive(1);
+    world.begin_answer(first);
+    let newcomer = world.arrive(1);
+    let until = world.now + Duration::from_secs(2);
+    world.places.limit_newcomers(until);
+    assert!(world.places.alarm(world.now).unwrap() <= until);
+    world.pass(2_000);
+    world.settle();
+    assert_eq!(world.events(), [Refused(newcomer)]);
+}
+
+/// What rule 1 says, read slowly.
+fn expected_victims(world: &World, newcomer: u128) -> Vec<u32> {
+    let places = &world.places;
+    let count = |source: Source| {
+        let is_its = |entry: &&Entry| entry.class == Class::Placed && entry.source == source;
+        places.entries.iter().filter(is_its).count()
+    };
+    let own = count(Source(newcomer));
+    let settled = |number: &u32| {
+        let since = world.crowd.waits.get(number).copied().flatten();
+        since.is_some_and(|since| since + SETTLED <= world.now)
+    };
+    let placed = (0..places.entries.len() as u32)
+        .filter(|number| places.entries[*number as usize].class == Class::Placed)
+        .filter(settled)
+        .filter(|number| count(places.entries[*number as usize].source) >= own);
+    let placed: Vec<u32> = placed.collect();
+    let source = |number: &u32| places.entries[*number as usize].source;
+    let Some(most) = placed.iter().map(|number| count(source(number))).max() else {
+        return Vec::new();
+    };
+    let mut best: Vec<u32> = placed.clone();
+    best.retain(|number| count(source(number)) == most);
+    if best.iter().any(|number| source(number) == Source(newcomer)) {
+        best.retain(|number| source(number) == Source(newcomer));
+    }
+    // Of several sources with equally many any will do: its longest-waiting one.
+    let waits = |number: &u32| world.crowd.waits[number];
+    let sources: Vec<Source> = best.iter().map(source).collect();
+    let longest = |of: Source| {
+        let its = best.iter().filter(|number| source(number) == of);
+        its.map(waits).min()
+    };
+    best.iter()
+        .filter(|number| {
+            sources.contains(&source(number)) && Some(waits(number)) == longest(source(number))
+        })
+        .copied()
+        .collect()
+}
+
+#[test]
+fn any_history_ends_as_the_rules_have_it() {
+    let mut random = 7_u64;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % below
+    };
+    for _ in 0..200 {
+        let capacity = 1 + next(12) as usize;
+        let mut world = World::new(capacity);
+        for _ in 0..300 {
+            world.pass(next(400));
+            let placed: Vec<u32> = world.crowd.waits.keys().copied().collect();
+            let any = |at: u64| placed.get(at as usize % placed.len().max(1)).copied();
+            match (next(6), any(next(64))) {
+                (0 | 1, _) => {
+                    let source = u128::from(next(4));
+                    world.settle();
+                    let is_next = !world.places.has_newcomers() && world.places.is_full();
+                    let victims = expected_victims(&world, source);
+                    world.events();
+                    world.arrive(source);
+                    let evicted = world.events().into_iter().find_map(|event| match event {
+                        Evicted(number) => Some(number),
+                        _ => None,
+                    });
+                    if is_next {
+                        match evicted {
+                            Some(number) => assert!(victims.contains(&number)),
+                            None => assert!(victims.is_empty(), "{victims:?}"),
+                        }
+                    }
+                }
+                (2, Some(number)) => world.begin_answer(number),
+                (3, Some(number)) => world.answer(number),
+                (4, Some(number)) => world.leave(number),
+                (_, Some(number)) => {
+                    let now = world.now;
+                    world.places.take_ticket(number, now);
+                }
+                (_, None) => {}
+            }
+            for event in world.events() {
+                if let Closed(number) = event {
+                    world.crowd.waits.remove(&number);
+                }
+            }
+            check(&world.places);
+        }
+    }
+}
+
+/// What always holds.
+fn check(places: &Places) {
+    let of = |class: Class| {
+        places
+            .entries
+            .iter()
+            .filter(move |entry| entry.class == class)
+    };
+    assert_eq!(of(Class::Placed).count(), places.used);
+    assert!(places.used <= places.capacity);
+    assert_eq!(of(Class::Newcomer).count(), places.newcomers.len());
+    assert!(places.newcomers.len() <= max_newcomers(places.capacity));
+    assert_eq!(of(Class::Leaving).count(), places.leaving.len());
+    assert!(places.leaving.len() <= max_leaving(places.capacity));
+    assert_eq!(of(Class::Free).count(), places.free.len());
+    let passing = of(Class::Placed).filter(|entry| entry.has_ticket).count();
+    assert_eq!(passing, places.passing);
+    let (now, settled) = places.tickets();
+    assert!(now + settled <= places.newcomers.len());
+    let with_places = places.sources.values().filter(|counts| counts.places > 0);
+    assert_eq!(with_places.count(), places.by_places.len());
+    for (source, counts) in &places.sources {
+        let its = of(Class::Placed)
+            .filter(|entry| entry.source == *source)
+            .count();
+        assert_eq!(its, counts.places as usize);
+        assert_eq!(counts.waiting.len(), its);
+        assert!(its > 0 || !counts.newcomers.is_empty(), "it is forgotten");
+        let is_known = counts.is_settled || counts.settles.is_some();
+        assert_eq!(is_known, its > 0, "it will be looked at");
+        let is_settled = places.settled.contains(&(counts.places, *source));
+        assert_eq!(counts.is_settled, is_settled);
+    }
+    assert_eq!(
+        places.settled.len() + places.settling.len(),
+        places.by_places.len()
+    );
+}

@@ -1,0 +1,219 @@
+//! Who is ready: one epoll set for all sockets, which the workers wait in together.
+//!
+//! Sockets are registered one-shot: a worker that gets an event owns what it is about until that is
+//! registered again. What an event carries is a number and a generation, never a descriptor, so
+//! that one of a connection that is no more is recognised.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token {
+    /// A connection, by its number and generation.
+    Connection(u32, u32),
+    /// A listening socket, by its number.
+    Listener(u32),
+    /// The timer: a deadline may have passed.
+    Timer,
+    /// The drain has been asked for.
+    Drain,
+    /// All is over.
+    Exit,
+}
+
+/// The upper half of what is not a connection. Generations stay below.
+const SPECIAL: u32 = 1 << 31;
+
+impl Token {
+    fn data(self) -> EventData {
+        let (high, low) = match self {
+            Token::Connection(number, generation) => (generation & !SPECIAL, number),
+            Token::Listener(number) => (SPECIAL, number),
+            Token::Timer => (SPECIAL + 1, 0),
+            Token::Drain => (SPECIAL + 2, 0),
+            Token::Exit => (SPECIAL + 3, 0),
+        };
+        EventData::new_u64(u64::from(high) << 32 | u64::from(low))
+    }
+
+    fn read(data: EventData) -> Token {
+        let (high, low) = ((data.u64() >> 32) as u32, data.u64() as u32);
+        match high.checked_sub(SPECIAL) {
+            None => Token::Connection(low, high),
+            Some(0) => Token::Listener(low),
+            Some(1) => Token::Timer,
+            Some(2) => Token::Drain,
+            Some(_) => Token::Exit,
+        }
+    }
+}
+
+/// What a socket is waited for to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has something to read, or its peer has closed.
+    Readable,
+    /// It has room to write.
+    Writable,
+    /// Its peer has closed.
+    Closed,
+}
+
+impl Readiness {
+    fn flags(self) -> EventFlags {
+        let flags = match self {
+            Readiness::Readable => EventFlags::IN,
+            Readiness::Writable => EventFlags::OUT,
+            Readiness::Closed => EventFlags::RDHUP,
+        };
+        flags | EventFlags::ONESHOT
+    }
+}
+
+/// The epoll set, with a timer and what wakes workers.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    drain: OwnedFd,
+    exit: OwnedFd,
+}
+
+impl Poller {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// What the system says: there are no descriptors left, as a rule.
+    pub fn new() -> io::Result<Poller> {
+        let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let timer = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let poller = Poller {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            timer: timerfd_create(TimerfdClockId::Monotonic, timer)?,
+            drain: event()?,
+            exit: event()?,
+        };
+        poller.add(&poller.timer, Token::Timer, Readiness::Readable)?;
+        poller.add(&poller.drain, Token::Drain, Readiness::Readable)?;
+        // For every worker, and so not one-shot.
+        epoll::add(
+            &poller.epoll,
+            &poller.exit,
+            Token::Exit.data(),
+            EventFlags::IN,
+        )?;
+        Ok(poller)
+    }
+
+    /// Waits for one event: with several at a time, a slow handler would hold up the others.
+    pub fn wait(&self) -> Token {
+        let mut buffer = [MaybeUninit::uninit(); 1];
+        loop {
+            // Only a signal ends the wait without an event.
+            if let Ok((events, _)) = epoll::wait(&self.epoll, &mut buffer[..], None)
+                && let Some(event) = events.first()
+            {
+                return Token::read(event.data);
+            }
+        }
+    }
+
+    /// Registers a socket for one event.
+    ///
+    /// # Errors
+    /// What the system says: memory, or the user's limit of watches, is used up.
+    pub fn add(&self, socket: &impl AsFd, token: Token, readiness: Readiness) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            socket,
+            token.data(),
+            readiness.flags(),
+        )?)
+    }
+
+    /// Registers a socket that is in the set for one more event.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rearm(&self, socket: &impl AsFd, token: Token, readiness: Readiness) -> io::Result<()> {
+        Ok(epoll::modify(
+            &self.epoll,
+            socket,
+            token.data(),
+            readiness.flags(),
+        )?)
+    }
+
+    /// Takes a socket out of the set that others have descriptors of, too. Closing does it for the
+    /// rest.
+    pub fn remove(&self, socket: &impl AsFd) {
+        // One that is not in it needs no removal.
+        let _ = epoll::delete(&self.epoll, socket);
+    }
+
+    /// Sets the timer: an event comes after `time`, if it has been armed.
+    pub fn set_timer(&self, time: Option<Duration>) {
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // Zero would turn the timer off.
+        let time = time.map(|time| time.max(Duration::from_nanos(1)));
+        let value = Itimerspec {
+            it_interval: none,
+            it_value: time.map_or(none, |time| time.try_into().unwrap_or(none)),
+        };
+        // It cannot fail with a valid time.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value);
+    }
+
+    /// Lets the timer's event come once more.
+    pub fn arm_timer(&self) {
+        let _ = self.rearm(&self.timer, Token::Timer, Readiness::Readable);
+    }
+
+    /// Wakes a worker for the drain.
+    pub fn wake_for_drain(&self) {
+        signal(&self.drain);
+    }
+
+    /// Wakes all workers, for ever.
+    pub fn wake_for_exit(&self) {
+        signal(&self.exit);
+    }
+}
+
+fn signal(event: &OwnedFd) {
+    // It can only be full of earlier signals.
+    let _: Result<usize, Errno> = rustix::io::write(event, &1_u64.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_the_kernel() {
+        for token in [
+            Token::Connection(0, 0),
+            Token::Connection(u32::MAX, SPECIAL - 1),
+            Token::Listener(3),
+            Token::Timer,
+            Token::Drain,
+            Token::Exit,
+        ] {
+            assert_eq!(Token::read(token.data()), token);
+        }
+    }
+}

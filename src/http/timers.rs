@@ -1,0 +1,148 @@
+//! Deadlines by number, the earliest first.
+//!
+//! A number has one deadline at most. It may be earlier than what it stands for: whoever it is due
+//! for looks whether its time has really come. So a wait that is put off need not be told here,
+//! and a request costs nothing.
+
+use std::time::Instant;
+
+/// Not in the heap.
+const NONE: u32 = u32::MAX;
+
+/// A binary heap that knows where each number is.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: Vec<(Instant, u32)>,
+    /// Where in `heap` each number is.
+    positions: Vec<u32>,
+}
+
+impl Timers {
+    /// Has `number` due at `time`, or earlier if it is so already. Whether it is now the first.
+    pub fn set(&mut self, number: u32, time: Instant) -> bool {
+        let index = number as usize;
+        if self.positions.len() <= index {
+            self.positions.resize(index + 1, NONE);
+        }
+        let at = match self.positions[index] {
+            NONE => {
+                self.heap.push((time, number));
+                self.heap.len() - 1
+            }
+            at if self.heap[at as usize].0 <= time => return false,
+            at => {
+                self.heap[at as usize].0 = time;
+                at as usize
+            }
+        };
+        self.rise(at) == 0
+    }
+
+    /// When the first is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.first().map(|(time, _)| *time)
+    }
+
+    /// Takes the first out, if it is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        let (time, number) = *self.heap.first()?;
+        if time > now {
+            return None;
+        }
+        self.positions[number as usize] = NONE;
+        let last = self.heap.pop()?;
+        if !self.heap.is_empty() {
+            self.heap[0] = last;
+            self.sink(0);
+        }
+        Some(number)
+    }
+
+    /// Moves an entry up to its place, which it returns.
+    fn rise(&mut self, mut at: usize) -> usize {
+        let entry = self.heap[at];
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if self.heap[parent].0 <= entry.0 {
+                break;
+            }
+            self.put(at, self.heap[parent]);
+            at = parent;
+        }
+        self.put(at, entry);
+        at
+    }
+
+    /// Moves an entry down to its place.
+    fn sink(&mut self, mut at: usize) {
+        let entry = self.heap[at];
+        loop {
+            let left = 2 * at + 1;
+            let children = self.heap.get(left..(left + 2).min(self.heap.len()));
+            let Some(child) = children.and_then(|children| children.iter().min()) else {
+                break;
+            };
+            if entry.0 <= child.0 {
+                break;
+            }
+            let below = self.positions[child.1 as usize] as usize;
+            self.put(at, self.heap[below]);
+            at = below;
+        }
+        self.put(at, entry);
+    }
+
+    fn put(&mut self, at: usize, entry: (Instant, u32)) {
+        self.heap[at] = entry;
+        self.positions[entry.1 as usize] = at as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn they_come_out_as_a_sorted_map_has_them() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        let mut expected: BTreeMap<u32, Instant> = BTreeMap::new();
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let (number, milliseconds) = ((random >> 33) as u32 % 200, random >> 40);
+            let time = start + Duration::from_millis(milliseconds % 5_000);
+            if random >> 63 == 0 {
+                let entry = expected.entry(number).or_insert(time);
+                *entry = time.min(*entry);
+                timers.set(number, time);
+            } else if let Some(number) = timers.pop_due(time) {
+                let due = expected.remove(&number).unwrap();
+                assert!(due <= time);
+                assert!(expected.values().all(|other| *other >= due));
+            } else {
+                assert!(expected.values().all(|due| *due > time));
+            }
+            assert_eq!(timers.next(), expected.values().min().copied());
+        }
+        assert!(!expected.is_empty());
+    }
+
+    #[test]
+    fn a_later_time_changes_nothing() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        let mut timers = Timers::default();
+        assert!(timers.set(7, start));
+        assert!(!timers.set(7, later));
+        assert!(!timers.set(3, later));
+        assert_eq!(timers.pop_due(start), Some(7));
+        assert_eq!(timers.pop_due(start), None);
+        assert_eq!(timers.next(), Some(later));
+    }
+}
