@@ -1,0 +1,427 @@
+//! How connections share the places there are: whose is taken, when, and for whom.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::client::Client;
+use support::contract::PUBLIC;
+use support::crowd::{
+    A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_served, closes, in_time,
+    is_before, newcomers, small_server,
+};
+use support::postern::Postern;
+use support::sockets::wait_until_read;
+use support::tenant::Tenant;
+use support::{TempDir, wait_until};
+
+/// After this a wait is long enough to be ended for anyone with no more places.
+const LONG: Duration = Duration::from_secs(1);
+/// A newcomer whose address has fewer waits for so long.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// What a connection that has a place is waiting for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// Its first byte.
+    First,
+    /// The rest of its first head.
+    Head,
+    /// Another request.
+    Next,
+    /// The rest of another head.
+    NextHead,
+}
+
+impl Wait {
+    const ALL: [Wait; 4] = [Wait::First, Wait::Head, Wait::Next, Wait::NextHead];
+
+    fn begin(self, source: IpAddr, addr: SocketAddr) -> Client {
+        let mut client = match self {
+            Wait::First | Wait::Head => Client::connect_from(source, addr),
+            Wait::Next | Wait::NextHead => answered(source, addr),
+        };
+        if matches!(self, Wait::Head | Wait::NextHead) {
+            client.send(&REQUEST[..20]);
+        }
+        wait_until_read(addr, [&client]);
+        client
+    }
+
+    /// Panics unless the connection is still there.
+    fn end(self, client: &mut Client) {
+        let rest = match self {
+            Wait::First | Wait::Next => REQUEST,
+            Wait::Head | Wait::NextHead => &REQUEST[20..],
+        };
+        client.send(rest);
+        assert_eq!(client.response().status, 200, "{self:?}");
+    }
+}
+
+/// Waits until one of these has been closed, and asserts that it is this one.
+#[track_caller]
+fn assert_only_closed(clients: &[Client], closed: usize) {
+    wait_until("one is closed", || clients.iter().any(Client::is_closed));
+    let found: Vec<_> = clients.iter().map(Client::is_closed).collect();
+    let expected: Vec<_> = (0..clients.len()).map(|at| at == closed).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn in_its_first_second_no_wait_ends_for_the_own_address() {
+    for wait in Wait::ALL {
+        let server = small_server(&[]);
+        let begun = Instant::now();
+        let mut clients: Vec<_> = (0..4).map(|_| wait.begin(A, server.addr())).collect();
+        let mut newcomer = asking(A, server.addr());
+        assert_eq!(newcomer.response().status, 200, "{wait:?}");
+        let after = begun.elapsed();
+        assert!(after >= LONG, "{wait:?} ended after {after:?}");
+        assert_only_closed(&clients, 0);
+        clients[1..].iter_mut().for_each(|client| wait.end(client));
+    }
+}
+
+#[test]
+fn an_address_with_fewer_waits_for_50_ms() {
+    for wait in Wait::ALL {
+        in_time(|| {
+            let server = small_server(&[]);
+            let begun = Instant::now();
+            let mut clients: Vec<_> = (0..4).map(|_| wait.begin(A, server.addr())).collect();
+            let came = Instant::now();
+            let mut newcomer = asking(B, server.addr());
+            assert_eq!(newcomer.response().status, 200, "{wait:?}");
+            is_before(begun, LONG)?;
+            let waited = came.elapsed();
+            assert!(waited >= SHORT, "{wait:?} ended after {waited:?}");
+            assert_only_closed(&clients, 0);
+            clients[1..].iter_mut().for_each(|client| wait.end(client));
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn the_longest_waiting_of_the_address_with_most_places_goes_first() {
+    let server = small_server(&[]);
+    let mut alone = answered(A, server.addr());
+    let mut most: Vec<_> = (0..3).map(|_| answered(B, server.addr())).collect();
+    // The first one of the three was answered last.
+    assert_served(&mut most[0]);
+    thread::sleep(LONG);
+    let mut first = answered(C, server.addr());
+    assert_only_closed(&most, 1);
+    let mut second = answered(D, server.addr());
+    assert!(most[2].is_closed());
+    for client in [&mut alone, &mut most[0], &mut first, &mut second] {
+        assert_served(client);
+    }
+}
+
+#[test]
+fn of_addresses_with_as_many_places_the_newcomers_own_goes_first() {
+    let server = small_server(&[]);
+    let mut others: Vec<_> = (0..2).map(|_| answered(B, server.addr())).collect();
+    let mut own: Vec<_> = (0..2).map(|_| answered(A, server.addr())).collect();
+    thread::sleep(LONG);
+    let mut newcomer = answered(A, server.addr());
+    assert_only_closed(&own, 0);
+    for client in others.iter_mut().chain([&mut own[1], &mut newcomer]) {
+        assert_served(client);
+    }
+}
+
+#[test]
+fn who_waits_for_long_goes_for_an_address_with_as_many_places() {
+    in_time(|| {
+        let server = small_server(&[]);
+        let mut idle: Vec<_> = (0..2).map(|_| answered(B, server.addr())).collect();
+        let mut busy: Vec<_> = (0..2).map(|_| answered(A, server.addr())).collect();
+        let begun = Instant::now();
+        let mut asked = begun;
+        while begun.elapsed() < LONG {
+            busy.iter_mut().for_each(assert_served);
+            is_before(asked, LONG / 2)?;
+            asked = Instant::now();
+            thread::sleep(LONG / 20);
+        }
+        let mut newcomer = answered(A, server.addr());
+        is_before(asked, LONG / 2)?;
+        assert_only_closed(&idle, 0);
+        for client in busy.iter_mut().chain([&mut idle[1], &mut newcomer]) {
+            assert_served(client);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_address_with_most_places_takes_none_of_another() {
+    in_time(|| {
+        let stalled = Stalled::start(&[("MAX_CONNECTIONS", "5")]);
+        let addr = stalled.addr();
+        let waits = [Wait::Head, Wait::Next];
+        let mut others = waits.map(|wait| wait.begin(B, addr));
+        thread::sleep(LONG);
+        let mut most = stalled.hold(A, 3);
+        let mut newcomers = newcomers([A, A], addr)?;
+        thread::sleep(2 * SHORT);
+        are_under_way(&most)?;
+        stalled.release();
+        for client in most.iter_mut().chain(&mut newcomers) {
+            assert_eq!(client.response().status, 200);
+        }
+        for (wait, client) in waits.into_iter().zip(&mut others) {
+            wait.end(client);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn requests_under_way_are_answered_and_as_many_places_pass_on_as_newcomers_wait() {
+    in_time(|| {
+        let stalled = Stalled::start(&[]);
+        let begun = Instant::now();
+        let mut holders = stalled.hold(A, 4);
+        let mut newcomers = newcomers([B, C], stalled.addr())?;
+        // None waits whose place could be had.
+        thread::sleep(2 * SHORT);
+        are_under_way(&holders)?;
+        is_before(begun, LONG)?;
+        stalled.release();
+        let responses: Vec<_> = holders.iter_mut().map(Client::response).collect();
+        assert!(responses.iter().all(|response| response.status == 200));
+        let told: Vec<_> = responses.iter().map(closes).collect();
+        let count = told.iter().filter(|told| **told).count();
+        assert_eq!(count, newcomers.len(), "{told:?}");
+        for newcomer in &mut newcomers {
+            assert_eq!(newcomer.response().status, 200);
+        }
+        for (holder, told) in holders.iter_mut().zip(told) {
+            if told {
+                holder.assert_closed();
+            } else {
+                assert_served(holder);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn in_its_first_second_no_connection_ends_with_an_answer_for_the_own_address() {
+    in_time(|| {
+        let stalled = Stalled::start(&[]);
+        let begun = Instant::now();
+        let mut holders = stalled.hold(A, 4);
+        let mut newcomers = newcomers([A, A], stalled.addr())?;
+        are_under_way(&holders)?;
+        stalled.release();
+        let responses: Vec<_> = holders.iter_mut().map(Client::response).collect();
+        is_before(begun, LONG)?;
+        for response in responses {
+            assert_eq!((response.status, closes(&response)), (200, false));
+        }
+        for newcomer in &mut newcomers {
+            assert_eq!(newcomer.response().status, 200);
+            let after = begun.elapsed();
+            assert!(after >= LONG, "after {after:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_place_passes_on_within_an_address_once_it_was_had_for_a_second() {
+    in_time(|| {
+        let server = small_server(&[("MAX_CONNECTIONS", "2")]);
+        let connect = |_| (Instant::now(), answered(A, server.addr()));
+        let mut clients: Vec<_> = (0..2).map(connect).collect();
+        let [mut newcomer] = newcomers([A], server.addr())?;
+        let (mut had, mut asked) = (Vec::new(), Instant::now());
+        while newcomer.is_silent() {
+            is_before(asked, LONG / 2)?;
+            asked = Instant::now();
+            clients.retain_mut(|(begun, client)| {
+                let response = client.request("GET", PUBLIC, &[]);
+                assert_eq!(response.status, 200);
+                if closes(&response) {
+                    had.push(begun.elapsed());
+                    client.assert_closed();
+                }
+                !closes(&response)
+            });
+            thread::sleep(LONG / 50);
+        }
+        assert_eq!(newcomer.response().status, 200);
+        assert!(had.len() == 1 && had[0] >= LONG, "{had:?}");
+        clients
+            .iter_mut()
+            .for_each(|(_, client)| assert_served(client));
+        Ok(())
+    });
+}
+
+#[test]
+fn who_has_sent_something_is_not_waiting() {
+    let server = small_server(&[]);
+    for _ in 0..3 {
+        let mut clients: Vec<_> = (0..4).map(|_| answered(A, server.addr())).collect();
+        thread::sleep(LONG);
+        // All is there at the same time: the requests, and who would have their places.
+        server.postern.signal("STOP");
+        clients[..3]
+            .iter_mut()
+            .for_each(|client| client.send(REQUEST));
+        let mut newcomer = asking(A, server.addr());
+        server.postern.signal("CONT");
+        assert_eq!(newcomer.response().status, 200);
+        for client in &mut clients[..3] {
+            assert_eq!(client.response().status, 200);
+        }
+        clients[3].assert_closed();
+    }
+}
+
+#[test]
+fn who_has_sent_something_is_answered_even_when_nobody_is_waiting() {
+    let server = small_server(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| answered(A, server.addr())).collect();
+    thread::sleep(LONG);
+    server.postern.signal("STOP");
+    clients.iter_mut().for_each(|client| client.send(REQUEST));
+    let mut newcomers: Vec<_> = (0..4).map(|_| asking(A, server.addr())).collect();
+    server.postern.signal("CONT");
+    for client in clients.iter_mut().chain(&mut newcomers) {
+        assert_eq!(client.response().status, 200);
+    }
+}
+
+#[test]
+fn a_wait_is_no_shorter_for_a_head_that_drips() {
+    let server = small_server(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| Wait::Head.begin(A, server.addr())).collect();
+    let mut newcomer = asking(A, server.addr());
+    // Each time it drips faster than a wait becomes a long one.
+    wait_until("one has gone", || {
+        for client in &mut clients {
+            let _ = client.try_send("x");
+        }
+        thread::sleep(LONG / 10);
+        !newcomer.is_silent()
+    });
+    assert_eq!(newcomer.response().status, 200);
+}
+
+/// Connections from this address that pipeline and read nothing, until the server reads no more.
+fn deaf(source: IpAddr, addr: SocketAddr, count: usize) -> Vec<Client> {
+    let requests = REQUEST.repeat(1000);
+    let connect = |_| {
+        let client = Client::connect_from(source, addr);
+        client.stream().set_nonblocking(true).unwrap();
+        client
+    };
+    let mut clients: Vec<_> = (0..count).map(connect).collect();
+    let mut quiet_since = Instant::now();
+    wait_until("the server reads no more", || {
+        for client in &clients {
+            match client.stream().write(requests.as_bytes()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => {
+                    result.expect("it has its place");
+                    quiet_since = Instant::now();
+                }
+            }
+        }
+        quiet_since.elapsed() > Duration::from_millis(300)
+    });
+    for client in &mut clients {
+        client.stream().set_nonblocking(false).unwrap();
+    }
+    clients
+}
+
+#[test]
+fn who_does_not_read_makes_room_for_those_who_do() {
+    for newcomer in [A, B] {
+        let server = small_server(&[("RUST_LOG", "warn")]);
+        let deaf = deaf(A, server.addr(), 4);
+        for _ in 0..3 {
+            answered(newcomer, server.addr());
+        }
+        drop(deaf);
+        server.assert_unharmed();
+    }
+}
+
+#[test]
+fn an_ipv4_address_counts_by_itself_at_a_socket_for_ipv6() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        // A host without IPv6 has no `::` to listen on.
+        return;
+    }
+    let tenant = Tenant::start();
+    in_time(|| {
+        let settings = Postern::builder(&tenant).env("HOST", "::");
+        let postern = settings.env("MAX_CONNECTIONS", "4").start();
+        let addr = SocketAddr::from(([127, 0, 0, 1], postern.addr().port()));
+        let begun = Instant::now();
+        let mut clients: Vec<_> = (0..4).map(|_| answered(A, addr)).collect();
+        answered(B, addr);
+        is_before(begun, LONG)?;
+        assert_only_closed(&clients, 0);
+        clients[1..].iter_mut().for_each(assert_served);
+        Ok(())
+    });
+}
+
+/// One request and its answer over a Unix socket; an error when it has been closed.
+fn ask(mut stream: &UnixStream) -> io::Result<String> {
+    stream.write_all(REQUEST.as_bytes())?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let mut part = [0; 4096];
+        match stream.read(&mut part)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => answer.extend_from_slice(&part[..count]),
+        }
+    }
+    Ok(String::from_utf8(answer).unwrap())
+}
+
+#[test]
+fn all_peers_of_a_unix_socket_are_one_address() {
+    let tenant = Tenant::start();
+    let dir = TempDir::new();
+    let path = dir.path().join("socket");
+    let postern = Postern::builder(&tenant)
+        .socket(UnixListener::bind(&path).unwrap())
+        .env("MAX_CONNECTIONS", "4")
+        .start();
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        assert!(ask(&stream).unwrap().starts_with("HTTP/1.1 200 "));
+        stream
+    };
+    let begun = Instant::now();
+    let streams: Vec<_> = (0..4).map(|_| connect()).collect();
+    connect();
+    let after = begun.elapsed();
+    assert!(after >= LONG, "one has gone after {after:?}");
+    ask(&streams[0]).expect_err("the longest-waiting one has gone");
+    for stream in &streams[1..] {
+        assert!(ask(stream).unwrap().starts_with("HTTP/1.1 200 "));
+    }
+    drop(postern);
+    fs::remove_file(path).unwrap();
+}
