@@ -1,0 +1,244 @@
+//! Connections that there is no place for: who waits, who is next, and who is told to come again.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::client::Client;
+use support::contract::{PUBLIC, assert_headers};
+use support::crowd::{
+    A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_refused, assert_served,
+    closes, in_time, is_before, newcomers, small_server,
+};
+use support::sockets::wait_until_accepted_unread;
+use support::usage::usage;
+use support::wait_until;
+
+/// Waits until one of these has been answered or closed, and says which.
+#[track_caller]
+fn first_to_end(clients: &[Client]) -> usize {
+    let ended = || clients.iter().position(|client| !client.is_silent());
+    wait_until("one has an answer", || ended().is_some());
+    ended().expect("it has ended")
+}
+
+#[test]
+fn those_whose_address_has_fewest_places_come_first_and_of_them_the_oldest() {
+    in_time(|| {
+        let stalled = Stalled::start(&[]);
+        let addr = stalled.addr();
+        let mut holders = stalled.hold(A, 2);
+        holders.extend(stalled.hold(B, 1));
+        // Waits for less than a second, and has as few as anybody here.
+        let leaving = answered(C, addr);
+        let mut waiting = Vec::from(newcomers([A, A, B, D], addr)?);
+        are_under_way(&holders)?;
+        // As places become free, one at a time.
+        drop(leaving);
+        for expected in [3, 2, 0, 0] {
+            let next = first_to_end(&waiting);
+            are_under_way(&holders)?;
+            assert_eq!(next, expected, "of {} newcomers", waiting.len());
+            let mut client = waiting.remove(next);
+            assert_eq!(client.response().status, 200);
+        }
+        stalled.release();
+        // Nobody waits any more who would have one of theirs.
+        for holder in &mut holders {
+            let response = holder.response();
+            assert_eq!((response.status, closes(&response)), (200, false));
+            assert_served(holder);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn those_too_many_are_refused_at_once_the_address_with_most_first() {
+    in_time(|| {
+        let stalled = Stalled::start(&[]);
+        let addr = stalled.addr();
+        let mut holders = stalled.hold(A, 3);
+        holders.extend(stalled.hold(B, 1));
+        // As many as there are places.
+        let [one, two, other, three] = newcomers([A, A, B, A], addr)?;
+        let mut theirs = vec![one, two, three, asking(A, addr)];
+        let at = first_to_end(&theirs);
+        assert_refused(&theirs.remove(at).response());
+        let last = asking(C, addr);
+        let at = first_to_end(&theirs);
+        are_under_way(&holders)?;
+        assert_refused(&theirs.remove(at).response());
+        // Those of another address wait, and so do as many of A's as there is room for.
+        assert!(wait_until_accepted_unread(addr, [&other, &last]));
+        are_under_way(&holders)?;
+        stalled.release();
+        theirs.extend([other, last]);
+        for client in holders.iter_mut().chain(&mut theirs) {
+            assert_eq!(client.response().status, 200);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refusal_is_an_answer_like_any_other() {
+    in_time(|| {
+        let stalled = Stalled::start(&[
+            ("MAX_CONNECTIONS", "1"),
+            ("CLIENT_ORIGIN_URL", "http://localhost:4040"),
+        ]);
+        let addr = stalled.addr();
+        let holder = stalled.hold(A, 1);
+        let _newcomer = newcomers([A], addr)?;
+        // Whatever was asked, if anything was.
+        let body = format!("POST {PUBLIC} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+        for sent in ["", REQUEST, "GET", "nonsense\r\n\r\n", &body] {
+            let mut clients = [Client::connect_from(A, addr)];
+            // It may have been answered by now, and closed.
+            let _ = clients[0].try_send(sent);
+            let response = clients[0].try_response(false);
+            are_under_way(&holder)?;
+            let response = response.unwrap_or_else(|error| panic!("{error} after {sent:?}"));
+            assert_refused(&response);
+            assert_headers(&response, sent);
+            assert_eq!(response.header("Vary"), Some("Origin"), "{sent:?}");
+            clients[0].assert_closed();
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_newcomer_that_has_gone_waits_no_more() {
+    in_time(|| {
+        let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
+        let addr = stalled.addr();
+        let mut holder = stalled.hold(A, 1);
+        let descriptors = || usage(stalled.postern.pid()).descriptors;
+        let before = descriptors();
+        for is_reset in [true, false] {
+            let mut gone = Client::connect_from(A, addr);
+            if is_reset {
+                gone.send(REQUEST);
+            }
+            wait_until("it is accepted", || descriptors() > before);
+            are_under_way(&holder)?;
+            if is_reset {
+                gone.reset();
+            } else {
+                drop(gone);
+            }
+            wait_until("it is dropped", || descriptors() == before);
+            are_under_way(&holder)?;
+        }
+        // The only one that waits, and that can.
+        let [mut newcomer] = newcomers([A], addr)?;
+        are_under_way(&holder)?;
+        stalled.release();
+        for client in holder.iter_mut().chain([&mut newcomer]) {
+            assert_eq!(client.response().status, 200);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_newcomer_that_will_send_no_more_is_answered() {
+    in_time(|| {
+        let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
+        let mut holder = stalled.hold(A, 1);
+        let [mut newcomer] = newcomers([B], stalled.addr())?;
+        newcomer.close_write();
+        thread::sleep(Duration::from_millis(100));
+        are_under_way(&holder)?;
+        stalled.release();
+        let response = holder[0].response();
+        assert_eq!((response.status, closes(&response)), (200, true));
+        assert_eq!(newcomer.response().status, 200);
+        newcomer.assert_closed();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_place_is_free_when_the_last_answer_is_written() {
+    const PLACES: u64 = 8;
+    let server = small_server(&[("MAX_CONNECTIONS", "8")]);
+    let before = usage(server.postern.pid()).descriptors;
+    // None of them closes, and each has been told that the server does.
+    let clients: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = Client::connect_from(A, server.addr());
+            let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
+            assert_eq!(response.status, 200);
+            // A quarter of the places, and the one that has just been answered.
+            let now = usage(server.postern.pid()).descriptors;
+            assert!(now <= before + PLACES / 4 + 1, "{now}, at first {before}");
+            client
+        })
+        .collect();
+    drop(clients);
+    server.assert_unharmed();
+}
+
+#[test]
+fn whoever_leaves_takes_no_place() {
+    in_time(|| {
+        let server = small_server(&[]);
+        let begun = Instant::now();
+        let mut staying: Vec<_> = (0..3).map(|_| answered(A, server.addr())).collect();
+        // The fourth place is had by one after another, none of which has been closed yet.
+        let leaving: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = Client::connect_from(A, server.addr());
+                let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
+                assert_eq!(response.status, 200);
+                client
+            })
+            .collect();
+        is_before(begun, Duration::from_secs(1))?;
+        staying.iter_mut().for_each(assert_served);
+        drop(leaving);
+        Ok(())
+    });
+}
+
+/// Asks for what takes a while, again and again on new connections, until so many of all have been
+/// refused.
+fn ask_until_refused(stalled: &Stalled, source: IpAddr, refused: &AtomicUsize, count: usize) {
+    while refused.load(Ordering::Relaxed) < count {
+        let mut client = Client::connect_from(source, stalled.addr());
+        client.send(stalled.request());
+        let response = client.try_response(false);
+        if response.is_ok_and(|response| response.message() == "Service Unavailable") {
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn three_hundred_refusals_are_a_line_in_ten_seconds() {
+    const COUNT: usize = 300;
+    const WARN: &str = " WARN ";
+    let stalled = Stalled::start(&[("MAX_CONNECTIONS", "2")]);
+    let refused = AtomicUsize::new(0);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| ask_until_refused(&stalled, A, &refused, COUNT));
+        }
+    });
+    let most = begun.elapsed().as_secs() as usize / 10 + 1;
+    let is_about_it = |line: &&String| line.contains(WARN) && line.contains("503");
+    let lines = || -> Vec<_> {
+        let logs = stalled.postern.logs();
+        logs.iter().filter(is_about_it).cloned().collect()
+    };
+    wait_until("there is a line", || !lines().is_empty());
+    assert!(lines().len() <= most, "{:#?}", lines());
+}
