@@ -1,0 +1,226 @@
+//! What peers can make the server's kernel hold for them, whatever they send and do not read.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use support::besieged::{Besieged, MIB};
+use support::client::Client;
+use support::contract::{PUBLIC, PUBLIC_BODY};
+use support::crowd::{A, B, REQUEST, Stalled, are_under_way, in_time};
+use support::postern::Postern;
+use support::sockets::{kernel_memory, sockets};
+use support::tenant::Tenant;
+use support::usage::wait_for_usage;
+use support::{wait_until, wait_until_within};
+
+/// The most that the kernel may hold for a connection.
+const EACH: u64 = 64 * 1024;
+const PEERS: usize = 16;
+/// The last request of a connection.
+const LAST: &str =
+    "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// A peer that sends without end, and waits for nothing.
+struct Peer {
+    client: Client,
+    /// What it repeats, and how much of that has been sent.
+    sending: Vec<u8>,
+    sent: usize,
+    /// When the server's kernel last took something.
+    taken: Instant,
+}
+
+impl Peer {
+    fn new(client: Client) -> Peer {
+        client.stream().set_nonblocking(true).unwrap();
+        Peer {
+            client,
+            sending: REQUEST.repeat(1000).into_bytes(),
+            sent: 0,
+            taken: Instant::now(),
+        }
+    }
+
+    fn connect(source: IpAddr, addr: SocketAddr) -> Peer {
+        Peer::new(Client::connect_from(source, addr))
+    }
+
+    /// Sends what is taken at once. Whether the connection is over, reading tells.
+    fn send(&mut self) {
+        if let Ok(count) = self.client.stream().write(&self.sending[self.sent..]) {
+            self.sent = (self.sent + count) % self.sending.len();
+            self.taken = Instant::now();
+        }
+    }
+
+    /// Reads what is there, up to so much, and says how much that was.
+    fn read(&mut self, most: usize) -> usize {
+        match self.client.stream().read(&mut vec![0; most]) {
+            Ok(count) => {
+                assert!(count > 0, "closed");
+                count
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                0
+            }
+        }
+    }
+}
+
+/// Panics when the kernel holds more for one of the server's sockets, or for all, than it may.
+#[track_caller]
+fn assert_bounded(addr: SocketAddr, peers: usize, when: &str) {
+    let mut sockets = sockets(addr.port());
+    sockets.sort_by_key(|socket| socket.memory);
+    let all: u64 = sockets.iter().map(|socket| socket.memory).sum();
+    let most = sockets.last().expect("there are some");
+    assert!(
+        most.memory <= EACH && all <= EACH * peers as u64,
+        "{when}: {all} bytes for all, the most for {most:?}"
+    );
+}
+
+fn send_until_full(peers: &mut [Peer], quiet: Duration) {
+    wait_until("nothing more is taken", || {
+        peers.iter_mut().for_each(Peer::send);
+        peers.iter().all(|peer| peer.taken.elapsed() > quiet)
+    });
+}
+
+/// Has them pipeline and read for a moment, so that the kernel has every reason to give larger
+/// buffers to the server's sockets; then read nothing, and drip.
+fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
+    let mut read = vec![0; peers.len()];
+    wait_until_within(2 * support::PATIENCE, "they have read enough", || {
+        for (peer, read) in peers.iter_mut().zip(&mut read) {
+            peer.send();
+            *read += peer.read(256 * 1024);
+        }
+        read.iter().all(|read| *read as u64 > MIB)
+    });
+    assert_bounded(addr, PEERS, "while they read");
+    send_until_full(&mut peers, Duration::from_millis(300));
+    assert_bounded(addr, PEERS, "when they have stopped");
+    for _ in 0..30 {
+        for peer in &mut peers {
+            peer.read(4096);
+            peer.send();
+        }
+        thread::sleep(Duration::from_millis(50));
+        assert_bounded(addr, PEERS, "while they drip");
+    }
+}
+
+#[test]
+fn who_pipelines_and_stops_reading_takes_little() {
+    let settings = [("WRITE_TIMEOUT_SECONDS", "3600"), ("RUST_LOG", "warn")];
+    let server = Besieged::start(&settings);
+    let peers = (0..PEERS).map(|_| Peer::connect(A, server.addr()));
+    assert_takes_little(peers.collect(), server.addr());
+    server.assert_unharmed();
+}
+
+#[test]
+fn who_pipelines_to_a_passed_socket_takes_little() {
+    let tenant = Tenant::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // These wait before there is a server, which can tell the kernel nothing about them yet.
+    let mut peers: Vec<_> = (0..PEERS / 2).map(|_| Peer::connect(A, addr)).collect();
+    let postern = Postern::builder(&tenant)
+        .env("WRITE_TIMEOUT_SECONDS", "3600")
+        .socket(listener)
+        .start();
+    peers.extend((0..PEERS / 2).map(|_| Peer::connect(A, addr)));
+    assert_takes_little(peers, addr);
+    assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+}
+
+#[test]
+fn what_is_sent_and_not_read_takes_little() {
+    in_time(|| {
+        let stalled = Stalled::start(&[("MAX_CONNECTIONS", "16")]);
+        let addr = stalled.addr();
+        let quiet = Duration::from_millis(100);
+        let holders = stalled.hold(A, PEERS);
+        let behind = |client: &Client| {
+            let stream = client.stream().try_clone().unwrap();
+            Peer::new(Client::over(stream).unwrap())
+        };
+        let mut peers: Vec<_> = holders.iter().map(behind).collect();
+        send_until_full(&mut peers, quiet);
+        assert_bounded(addr, PEERS, "behind requests that are under way");
+        let mut newcomers: Vec<_> = (0..PEERS).map(|_| Peer::connect(B, addr)).collect();
+        send_until_full(&mut newcomers, quiet);
+        assert_bounded(addr, 2 * PEERS, "where there is no place");
+        are_under_way(&holders)?;
+        let waiting: Vec<_> = newcomers.into_iter().map(|peer| peer.client).collect();
+        are_under_way(&waiting)
+    });
+}
+
+/// A connection with as small a buffer for what comes in as the kernel grants.
+fn narrow(source: IpAddr, addr: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    Client::over(socket.into()).unwrap()
+}
+
+#[test]
+fn what_closed_connections_leave_behind_is_soon_little() {
+    const COUNT: usize = 1000;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "1"), ("RUST_LOG", "error")];
+    let server = Besieged::start(&settings);
+    let mut peers = Vec::new();
+    for at in 0..COUNT {
+        let mut client = narrow(A, server.addr());
+        // Some of the answers fit into what is reserved for them, some do not.
+        let _ = client.try_send(REQUEST.repeat(at % 60) + LAST);
+        peers.push(client);
+    }
+    // Nobody has read anything, and the server is done with all of them.
+    wait_for_usage(server.postern.pid(), |now| {
+        now.descriptors <= server.before.descriptors
+    });
+    let soon = Duration::from_secs(25);
+    wait_until_within(soon, "the kernel holds 2 MiB at most", || {
+        thread::sleep(Duration::from_millis(200));
+        kernel_memory(server.addr().port()) <= 2 * MIB
+    });
+    drop(peers);
+    server.assert_unharmed();
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    const COUNT: usize = 51;
+    let server = Besieged::start(&[]);
+    // Bytes for each read, and the time between two of them: 140 KB and 14 KB per second.
+    for (bytes, pause) in [(1400, 10), (140, 10)] {
+        let mut client = narrow(A, server.addr());
+        client.send(REQUEST.repeat(COUNT - 1) + LAST);
+        let (mut answers, mut part) = (Vec::new(), vec![0; bytes]);
+        loop {
+            match client.stream().read(&mut part).unwrap() {
+                0 => break,
+                count => answers.extend_from_slice(&part[..count]),
+            }
+            thread::sleep(Duration::from_millis(pause));
+        }
+        let answers = String::from_utf8(answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), COUNT);
+        assert_eq!(answers.matches(PUBLIC_BODY).count(), COUNT);
+        assert!(answers.ends_with(PUBLIC_BODY));
+    }
+    server.assert_unharmed();
+}
