@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -483,106 +483,6 @@ fn threads_end_when_they_have_nothing_to_do() {
         now.threads <= server.before.threads
     });
     server.assert_unharmed();
-}
-
-/// Clients that ask without pause until the server goes away. A request is owed an answer when it
-/// was on its way before the signal.
-struct Load {
-    signalled: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(addr: SocketAddr) -> Load {
-        let signalled = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicUsize::new(0));
-        let client = |keep_alive: bool| {
-            let (signalled, answered) = (Arc::clone(&signalled), Arc::clone(&answered));
-            thread::spawn(move || ask_until_refused(addr, keep_alive, &signalled, &answered))
-        };
-        let threads = [true, true, false, false].map(client).into();
-        Load {
-            signalled,
-            answered,
-            threads,
-        }
-    }
-}
-
-fn ask_until_refused(
-    addr: SocketAddr,
-    keep_alive: bool,
-    signalled: &AtomicBool,
-    answered: &AtomicUsize,
-) {
-    let is_over = || signalled.load(Ordering::SeqCst);
-    loop {
-        let mut client = match Client::try_connect(addr) {
-            Ok(client) => client,
-            Err(_) if is_over() => return,
-            Err(error) => panic!("refused before the signal: {error}"),
-        };
-        loop {
-            let sent = client.try_send(REQUEST);
-            let owed = !is_over();
-            match sent.and_then(|()| client.try_response(false)) {
-                Ok(response) => {
-                    assert_eq!(response.status, 200);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if !keep_alive || response.header("Connection") == Some("close") {
-                        break;
-                    }
-                }
-                Err(_) if !owed => return,
-                Err(error) => panic!("a request before the signal got no answer: {error}"),
-            }
-        }
-    }
-}
-
-#[test]
-fn twenty_drains_under_load_lose_nothing() {
-    let tenant = Tenant::start();
-    for _ in 0..20 {
-        let mut postern = Postern::builder(&tenant).start();
-        let load = Load::start(postern.addr());
-        while load.answered.load(Ordering::Relaxed) < 50 {
-            thread::yield_now();
-        }
-        load.signalled.store(true, Ordering::SeqCst);
-        postern.signal("TERM");
-        load.threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
-        assert_eq!(postern.wait_exit().code(), Some(0));
-    }
-}
-
-#[test]
-fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
-    let mut server = Besieged::start(&[]);
-    let addr = server.addr();
-    let mut fresh = Client::connect(addr);
-    let mut silent = Client::connect(addr);
-    let mut idle = Client::connect(addr);
-    // Connections are accepted in order: with this answer all three are.
-    assert_eq!(idle.request("GET", PUBLIC, &[]).status, 200);
-    server.postern.signal("INT");
-    server.postern.wait_for_log("draining");
-    // At once: the server allows 2 s, and this machine may be slow.
-    let response = fresh.request("GET", PUBLIC, &[]);
-    idle.assert_closed();
-    assert_eq!(
-        (response.status, response.header("Connection")),
-        (200, Some("close"))
-    );
-    assert!(
-        Client::try_connect(addr).is_err(),
-        "a new connection was accepted"
-    );
-    silent.assert_closed();
-    assert_eq!(server.postern.wait_exit().code(), Some(0));
 }
 
 #[test]
