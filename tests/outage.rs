@@ -18,7 +18,7 @@ use support::postern::{Builder, Postern};
 use support::tenant::{Behaviour, Tenant, http_date};
 use support::token::{AUDIENCE, Token, now};
 use support::verdict::assert_unavailable;
-use support::{TempDir, wait_until};
+use support::{Ending, TempDir, wait_until};
 
 const DAY: u64 = 86_400;
 
@@ -287,15 +287,6 @@ fn the_first_fetch_is_waited_for() {
         tenant.answer(Behaviour::Keys);
         assert_eq!(waiting.join().unwrap().status, 200);
     });
-}
-
-/// Ends a legitimate client when it goes out of scope, also by a panic.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Asks for the protected message until told to stop, and tells how long each answer took.

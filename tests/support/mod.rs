@@ -26,7 +26,7 @@ pub mod wall_clock;
 pub mod wrk;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
@@ -81,6 +81,16 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         // Best effort: a leftover folder fails no test.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Sets a flag when it goes out of scope, also by a panic: threads that look at it come to an end.
+#[derive(Debug)]
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
