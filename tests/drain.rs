@@ -3,17 +3,23 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::besieged::Besieged;
 use support::client::Client;
 use support::contract::PUBLIC;
-use support::crowd::REQUEST;
+use support::crowd::{
+    A, B, REQUEST, Stalled, answered, are_under_way, asking, closes, in_time, newcomers,
+};
 use support::postern::Postern;
+use support::sockets::wait_until_read;
 use support::tenant::Tenant;
+use support::wait_until;
 
 /// Clients that ask without pause until the server goes away. A request is owed an answer when it
 /// was on its way before the signal.
@@ -113,4 +119,74 @@ fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
     );
     silent.assert_closed();
     assert_eq!(server.postern.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn what_was_sent_before_the_signal_is_answered() {
+    for _ in 0..5 {
+        let mut server = Besieged::start(&[]);
+        let mut idle = answered(A, server.addr());
+        let mut fresh = Client::connect_from(A, server.addr());
+        wait_until_read(server.addr(), [&idle, &fresh]);
+        // The signal, the requests and the last connection are there at the same time.
+        server.postern.signal("STOP");
+        idle.send(REQUEST);
+        fresh.send(REQUEST);
+        let mut last = asking(A, server.addr());
+        server.postern.signal("TERM");
+        server.postern.signal("CONT");
+        // The first answers may be under way before the signal is seen.
+        for client in [&mut idle, &mut fresh, &mut last] {
+            assert_eq!(client.response().status, 200);
+            client.assert_closed();
+        }
+        assert_eq!(server.postern.wait_exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_drain_answers_requests_under_way_and_newcomers() {
+    in_time(|| {
+        let mut stalled = Stalled::start(&[("MAX_CONNECTIONS", "2")]);
+        let addr = stalled.addr();
+        let mut holders = stalled.hold(A, 2);
+        let [mut asked] = newcomers([B], addr)?;
+        // Accepted before the signal, and without a place as well. It will send something yet.
+        let mut silent = Client::connect_from(B, addr);
+        wait_until_read(addr, [&silent]);
+        are_under_way(&holders)?;
+        stalled.postern.signal("TERM");
+        stalled.postern.wait_for_log("draining");
+        are_under_way(&holders)?;
+        stalled.release();
+        silent.send(REQUEST);
+        for client in holders.iter_mut().chain([&mut asked, &mut silent]) {
+            let response = client.response();
+            assert_eq!((response.status, closes(&response)), (200, true));
+            client.assert_closed();
+        }
+        assert_eq!(stalled.postern.wait_exit().code(), Some(0));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds() {
+    let mut server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "3600")]);
+    let client = Client::connect(server.addr());
+    client.stream().set_nonblocking(true).unwrap();
+    let requests = REQUEST.repeat(1000);
+    let mut taken = Instant::now();
+    wait_until("the server reads no more", || {
+        if client.stream().write(requests.as_bytes()).is_ok() {
+            taken = Instant::now();
+        }
+        taken.elapsed() > Duration::from_millis(300)
+    });
+    let signalled = Instant::now();
+    server.postern.signal("TERM");
+    assert_eq!(server.postern.wait_exit().code(), Some(0));
+    let took = signalled.elapsed();
+    let about_ten = Duration::from_secs(9)..Duration::from_secs(15);
+    assert!(about_ten.contains(&took), "{took:?}");
 }
