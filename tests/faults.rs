@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 
 use support::client::Client;
 use support::contract::PUBLIC;
+use support::crowd::A;
 use support::postern::{Builder, Postern, binary};
 use support::tenant::Tenant;
 use support::token::Token;
@@ -104,12 +105,12 @@ fn assert_stops(mut postern: Postern) -> Vec<String> {
 }
 
 /// More connections than it has room for, with heads as large as they may be and not complete; then
-/// it still serves whoever comes.
+/// it still serves whoever comes from elsewhere.
 fn crowd(postern: &Postern, connections: usize) {
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "a".repeat(12_000));
     let crowd: Vec<_> = (0..connections)
         .map(|_| {
-            let mut client = Client::connect(postern.addr());
+            let mut client = Client::connect_from(A, postern.addr());
             let _ = client.try_send(&head);
             client
         })
@@ -199,7 +200,8 @@ fn any_address_space_is_enough_or_refused() {
         }
         wait_until_let_in(&postern, &token);
         // Certificates are parsed while all connections are there.
-        let held: Vec<_> = (0..300).map(|_| Client::connect(postern.addr())).collect();
+        let connect = |_| Client::connect_from(A, postern.addr());
+        let held: Vec<_> = (0..300).map(connect).collect();
         postern.signal("HUP");
         postern.wait_for_log("keys unchanged");
         drop(held);

@@ -4,18 +4,20 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use support::client::{Client, bearer};
 use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
+use support::crowd::A;
 use support::postern::{Builder, Postern};
 use support::tenant::{Behaviour, Tenant};
 use support::token::Token;
-use support::{TempDir, wait_until};
+use support::{Ending, TempDir, wait_until};
 
 /// The socket on which a service manager is told how the service does.
 struct Manager {
@@ -130,21 +132,45 @@ fn the_watchdog_is_fed_by_answers_over_the_listening_socket() {
 
 #[test]
 fn a_full_house_is_alive() {
-    let manager = Manager::new();
-    let tenant = Tenant::start();
-    tenant.answer(Behaviour::Stall);
-    let builder = Postern::builder(&tenant)
-        .env("WATCHDOG_USEC", "300000")
-        .env("MAX_CONNECTIONS", "1");
-    let postern = manager.supervise(builder).start();
-    tenant.wait_for_fetches(1);
-    let token = bearer(&Token::user(&tenant).sign());
-    let mut waiting = Client::connect(postern.addr());
-    waiting.send(format!(
-        "GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n"
-    ));
-    postern.wait_for_log("all connections are busy");
-    manager.wait_for("WATCHDOG=1");
+    const WATCHDOG: Duration = Duration::from_secs(6);
+    // From the address from which the server asks itself, too.
+    for source in [A, Ipv4Addr::LOCALHOST.into()] {
+        let manager = Manager::new();
+        let tenant = Tenant::start();
+        tenant.answer(Behaviour::Stall);
+        let builder = Postern::builder(&tenant)
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())
+            .env("MAX_CONNECTIONS", "1");
+        let postern = manager.supervise(builder).start();
+        let token = bearer(&Token::user(&tenant).sign());
+        let request =
+            format!("GET {PROTECTED} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n");
+        let (refused, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let _end = Ending(&is_over);
+            // More than can have the place, or wait for it: each asks for what takes a while.
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let mut client = Client::connect_from(source, postern.addr());
+                        client.send(&request);
+                        let response = client.try_response(false);
+                        if response.is_ok_and(|it| it.message() == "Service Unavailable") {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            let is_fed_in_time = |_| {
+                let before = Instant::now();
+                manager.wait_for("WATCHDOG=1");
+                before.elapsed() < WATCHDOG
+            };
+            let fed: Vec<_> = (0..3).map(is_fed_in_time).collect();
+            assert!(!fed.contains(&false), "{fed:?}, with {source}");
+        });
+        assert!(refused.load(Ordering::Relaxed) > 0, "it was not full");
+    }
 }
 
 #[test]
