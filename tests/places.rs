@@ -120,7 +120,7 @@ fn the_longest_waiting_of_the_address_with_most_places_goes_first() {
     let mut first = answered(C, server.addr());
     assert_only_closed(&most, 1);
     let mut second = answered(D, server.addr());
-    assert!(most[2].is_closed());
+    most[2].assert_closed();
     for client in [&mut alone, &mut most[0], &mut first, &mut second] {
         assert_served(client);
     }

