@@ -323,7 +323,7 @@ impl Connection {
         // What is there is served first, also at a deadline.
         let mut outcome = self.advance(transport, buffers, context);
         if let Ok(interest @ (Interest::Read | Interest::Write)) = outcome {
-            outcome = self.expire(interest, transport, buffers, context);
+            outcome = self.expire(interest, transport, &mut buffers.output, context);
         }
         match outcome {
             Ok(interest) => Next::Wait(interest),
@@ -358,7 +358,7 @@ impl Connection {
         &mut self,
         interest: Interest,
         transport: &mut impl Transport,
-        buffers: &mut Buffers,
+        output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<Interest, End> {
         let is_idle = self.received.is_empty();
@@ -376,7 +376,7 @@ impl Connection {
             Phase::Head if self.drain.is_some() => Err(End::Close(Close::ByServer)),
             Phase::Head => {
                 let head = std::mem::take(&mut self.received);
-                self.refuse(Refusal::Late, &head, transport, buffers, context)
+                self.refuse(Refusal::Late, &head, transport, output, context)
             }
             Phase::Writing { .. } => Err(End::Close(Close::Stalled)),
             Phase::Leaving => Err(End::Close(Close::ByServer)),
@@ -391,11 +391,7 @@ impl Connection {
         context: Context<'_>,
     ) -> Result<Interest, End> {
         if self.received.is_empty() {
-            // Most heads come in one piece: they are served from the worker's buffer.
-            let mut input = std::mem::take(&mut buffers.input);
-            let result = self.read_into(&mut input, transport, buffers, context);
-            buffers.input = input;
-            return result;
+            return self.read_into(transport, buffers, context);
         }
         let mut received = std::mem::take(&mut self.received);
         if !std::mem::take(&mut self.has_news) {
@@ -409,7 +405,8 @@ impl Connection {
                 return Ok(Interest::Read);
             }
         }
-        let (interest, consumed) = self.serve(&received, transport, buffers, context)?;
+        let output = &mut buffers.output;
+        let (interest, consumed) = self.serve(&received, transport, output, context)?;
         received.drain(..consumed);
         if received.is_empty() {
             received = Vec::new();
@@ -418,15 +415,16 @@ impl Connection {
         Ok(interest)
     }
 
+    /// Reads into the worker's buffer: most heads come in one piece.
     fn read_into(
         &mut self,
-        input: &mut [u8],
         transport: &mut impl Transport,
         buffers: &mut Buffers,
         context: Context<'_>,
     ) -> Result<Interest, End> {
+        let Buffers { input, output } = buffers;
         let count = read(transport, input)?;
-        let (interest, consumed) = self.serve(&input[..count], transport, buffers, context)?;
+        let (interest, consumed) = self.serve(&input[..count], transport, output, context)?;
         let rest = input[consumed..count].to_vec();
         self.keep(rest, interest, transport.now(), context);
         Ok(interest)
@@ -453,7 +451,7 @@ impl Connection {
         &mut self,
         bytes: &[u8],
         transport: &mut impl Transport,
-        buffers: &mut Buffers,
+        output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<(Interest, usize), End> {
         let mut consumed = 0;
@@ -466,11 +464,11 @@ impl Connection {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok((Interest::Read, consumed)),
                 Err(error) => {
-                    let interest = self.refuse(error.into(), rest, transport, buffers, context)?;
+                    let interest = self.refuse(error.into(), rest, transport, output, context)?;
                     return Ok((interest, bytes.len()));
                 }
             };
-            let answered = self.answer(&rest[..length], transport, buffers, context)?;
+            let answered = self.answer(&rest[..length], transport, output, context)?;
             consumed += length;
             if let Answered::Busy(interest) = answered {
                 return Ok((interest, consumed));
@@ -487,7 +485,7 @@ impl Connection {
         &mut self,
         head: &[u8],
         transport: &mut impl Transport,
-        buffers: &mut Buffers,
+        output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<Answered, End> {
         self.scanner = HeadScanner::default();
@@ -498,7 +496,7 @@ impl Connection {
         let request = match Request::parse(head, &mut storage) {
             Ok(request) => request,
             Err(error) => {
-                let refused = self.refuse(error.into(), head, transport, buffers, context);
+                let refused = self.refuse(error.into(), head, transport, output, context);
                 return refused.map(Answered::Busy);
             }
         };
@@ -514,8 +512,8 @@ impl Connection {
         service.cors.apply(Some(&request), &mut response);
         let status = response.status();
         let without_body = request.method == tiny_http::Method::Head;
-        buffers.output.clear();
-        response::print(response, without_body, says, &mut buffers.output);
+        output.clear();
+        response::print(response, without_body, says, output);
         // Logged before it is written: a client that has the answer finds the line.
         if service.unlogged_path.as_deref() != Some(request.path) {
             info!(
@@ -527,7 +525,7 @@ impl Connection {
                 LoggedSubject(reply.subject.as_deref()),
             );
         }
-        self.write(&buffers.output, !keep_alive, transport, context)
+        self.write(output, !keep_alive, transport, context)
     }
 
     /// Answers what cannot be read as a request, and ends the connection: where the next request
@@ -537,7 +535,7 @@ impl Connection {
         refusal: Refusal,
         received: &[u8],
         transport: &mut impl Transport,
-        buffers: &mut Buffers,
+        output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<Interest, End> {
         let (status, message) = refusal.status();
@@ -545,10 +543,10 @@ impl Connection {
         let mut response = response::error(status, message);
         context.service.cors.apply(None, &mut response);
         let without_body = request::begins_with_head(received);
-        buffers.output.clear();
+        output.clear();
         let says = response::Connection::Close;
-        response::print(response, without_body, says, &mut buffers.output);
-        match self.write(&buffers.output, true, transport, context)? {
+        response::print(response, without_body, says, output);
+        match self.write(output, true, transport, context)? {
             Answered::Busy(interest) => Ok(interest),
             Answered::KeptAlive => Ok(Interest::Read),
         }

@@ -247,6 +247,33 @@ fn a_panic_is_a_500_on_one_request() {
     assert!(drive.peer.text().contains(body));
 }
 
+/// Surroundings that panic.
+struct Panics;
+
+impl Lifecycle for Panics {
+    fn is_last_answer(&self) -> bool {
+        panic!("asked to");
+    }
+}
+
+#[test]
+fn a_panic_outside_of_the_handler_leaves_the_buffers_to_the_next_connection() {
+    let mut drive = Drive::new(vec![send(&get("/"))]);
+    let context = Context {
+        service: &drive.service,
+        peer: &"test",
+        lifecycle: &Panics,
+    };
+    let (connection, peer) = (&mut drive.connection, &mut drive.peer);
+    let buffers = &mut drive.buffers;
+    let step = AssertUnwindSafe(|| connection.step(Event::Ready, peer, buffers, context));
+    assert!(catch_unwind(step).is_err());
+    let mut next = Drive::new(vec![send(&get("/")), Step::Close]);
+    std::mem::swap(&mut next.buffers, &mut drive.buffers);
+    next.run();
+    assert_eq!(next.peer.statuses(), ["200"]);
+}
+
 #[test]
 fn nothing_behind_a_body_or_a_refusal_is_answered() {
     for first in [
