@@ -112,12 +112,26 @@ struct Entry {
     order: u64,
 }
 
+/// One thing among others in order: first, second, and which. All sets here have the same keys, so
+/// that the program has the code for one only.
+type Key = (u64, u64, u128);
+
+/// The key of a connection.
+fn numbered(order: u64, number: u32) -> Key {
+    (order, u64::from(number), 0)
+}
+
+/// The key of a source with so many places; among sources with newcomers, by the oldest of them.
+fn counted(places: u32, order: u64, source: Source) -> Key {
+    (u64::from(places), order, source.0)
+}
+
 /// What one source has.
 #[derive(Debug, Default)]
 struct Counts {
     places: u32,
     /// Its connections with places, by the earliest that each can have begun to wait.
-    waiting: BTreeSet<(Instant, u32)>,
+    waiting: BTreeSet<Key>,
     /// Whether it was last seen to have a settled one, and is in [`Places::settled`].
     is_settled: bool,
     /// Else the earliest that it can have one, as in [`Places::settling`].
@@ -139,23 +153,25 @@ struct Tickets {
 /// Who has the places, and who waits for one.
 #[derive(Debug)]
 pub struct Places {
+    /// Keys count time from here.
+    epoch: Instant,
     capacity: usize,
     entries: Vec<Entry>,
     free: Vec<u32>,
     used: usize,
     sources: HashMap<Source, Counts>,
     /// All sources with places.
-    by_places: BTreeSet<(u32, Source)>,
+    by_places: BTreeSet<Key>,
     /// Those of them that have a connection that has waited for [`SETTLED`], as far as known.
-    settled: BTreeSet<(u32, Source)>,
+    settled: BTreeSet<Key>,
     /// The others, by the earliest that they can have one.
-    settling: BTreeSet<(Instant, Source)>,
+    settling: BTreeSet<Key>,
     /// Sources with newcomers: by their places, then by the oldest newcomer.
-    queue: BTreeSet<(u32, u64, Source)>,
+    queue: BTreeSet<Key>,
     /// All newcomers, oldest first.
-    newcomers: BTreeSet<(u64, u32)>,
+    newcomers: BTreeSet<Key>,
     /// Those that leave, longest first.
-    leaving: BTreeSet<(u64, u32)>,
+    leaving: BTreeSet<Key>,
     tickets: Option<Tickets>,
     /// How many connections have taken a ticket, and have their places still.
     passing: usize,
@@ -168,6 +184,7 @@ impl Places {
     /// Places for `capacity` connections.
     pub fn new(capacity: usize) -> Places {
         Places {
+            epoch: Instant::now(),
             capacity,
             entries: Vec::new(),
             free: Vec::new(),
@@ -280,6 +297,7 @@ impl Places {
     /// Gives newcomers what they can have now.
     pub fn settle(&mut self, now: Instant, members: &mut impl Members) {
         while let Some(&(_, _, first)) = self.queue.first() {
+            let first = Source(first);
             if self.used < self.capacity {
                 self.admit_oldest(first, now, members);
             } else if let Some(victim) = self.settled_victim(first, now, members) {
@@ -299,7 +317,7 @@ impl Places {
             };
             self.refuse(number, now, members);
         }
-        while let Some(&(_, number)) = self.newcomers.first() {
+        while let Some(number) = self.oldest_newcomer() {
             if now < self.time_limit(number) {
                 break;
             }
@@ -310,18 +328,32 @@ impl Places {
 
     /// When [`settle`](Places::settle) is due if nothing happens before.
     pub fn alarm(&self, now: Instant) -> Option<Instant> {
-        let &(_, oldest) = self.newcomers.first()?;
-        let mut alarm = self.time_limit(oldest);
-        if let Some(&(time, _)) = self.settling.first() {
+        let mut alarm = self.time_limit(self.oldest_newcomer()?);
+        let settling = self.settling.first();
+        if let Some(time) = settling.and_then(|key| self.sources[&Source(key.2)].settles) {
             alarm = alarm.min(time);
         }
-        let most = self.by_places.last().map_or(0, |(places, _)| *places);
-        for (_, _, source) in self.queue.range(..(most, 0, Source(0))) {
-            if let Some(number) = self.sources[source].newcomers.front() {
+        for (_, _, source) in self.queue.range(..(self.most_places(), 0, 0)) {
+            if let Some(number) = self.sources[&Source(*source)].newcomers.front() {
                 alarm = alarm.min(self.entries[*number as usize].since + SHORT_WAIT);
             }
         }
         Some(alarm.max(now + SLACK))
+    }
+
+    fn oldest_newcomer(&self) -> Option<u32> {
+        self.newcomers.first().map(|(_, number, _)| *number as u32)
+    }
+
+    fn most_places(&self) -> u64 {
+        self.by_places.last().map_or(0, |(places, ..)| *places)
+    }
+
+    /// The key of a time, and of what it is for.
+    fn timed(&self, time: Instant, number: u32, source: Source) -> Key {
+        // 64 bits of nanoseconds last for 584 years.
+        let nanoseconds = time.saturating_duration_since(self.epoch).as_nanos() as u64;
+        (nanoseconds, u64::from(number), source.0)
     }
 
     fn time_limit(&self, newcomer: u32) -> Instant {
@@ -342,7 +374,7 @@ impl Places {
             Class::Newcomer => self.dequeue(number),
             Class::Placed => self.displace(number),
             Class::Leaving => {
-                self.leaving.remove(&(entry.order, number));
+                self.leaving.remove(&numbered(entry.order, number));
             }
         }
     }
@@ -351,12 +383,12 @@ impl Places {
         let order = self.next_order();
         let entry = &mut self.entries[number as usize];
         (entry.class, entry.order) = (Class::Leaving, order);
-        self.leaving.insert((order, number));
+        self.leaving.insert(numbered(order, number));
         if self.leaving.len() <= max_leaving(self.capacity) {
             return;
         }
         // One that is in use right now will soon be gone by itself.
-        let longest = self.leaving.iter().map(|(_, number)| *number);
+        let longest = self.leaving.iter().map(|(_, number, _)| *number as u32);
         let closed = longest
             .take(16)
             .find(|number| members.close_leaving(*number));
@@ -373,12 +405,9 @@ impl Places {
         self.used += 1;
         self.change_places(source, |places| places + 1);
         self.record(number, now);
-        if let Some(counts) = self.sources.get_mut(&source)
-            && !counts.is_settled
-            && counts.settles.is_none()
-        {
-            counts.settles = Some(now + SETTLED);
-            self.settling.insert((now + SETTLED, source));
+        let counts = self.sources.get(&source);
+        if counts.is_some_and(|counts| !counts.is_settled && counts.settles.is_none()) {
+            self.look_at(source, now + SETTLED);
         }
     }
 
@@ -388,8 +417,9 @@ impl Places {
         self.used -= 1;
         self.passing -= usize::from(entry.has_ticket);
         self.entries[number as usize].has_ticket = false;
+        let recorded = self.timed(entry.recorded, number, entry.source);
         if let Some(counts) = self.sources.get_mut(&entry.source) {
-            counts.waiting.remove(&(entry.recorded, number));
+            counts.waiting.remove(&recorded);
         }
         self.change_places(entry.source, |places| places - 1);
     }
@@ -398,28 +428,30 @@ impl Places {
         let entry = &mut self.entries[number as usize];
         entry.class = Class::Newcomer;
         let (source, order) = (entry.source, entry.order);
-        self.newcomers.insert((order, number));
+        self.newcomers.insert(numbered(order, number));
         let counts = self.sources.entry(source).or_default();
         counts.newcomers.push_back(number);
         if counts.newcomers.len() == 1 {
-            self.queue.insert((counts.places, order, source));
+            self.queue.insert(counted(counts.places, order, source));
         }
     }
 
     fn dequeue(&mut self, number: u32) {
         let entry = self.entries[number as usize];
-        self.newcomers.remove(&(entry.order, number));
+        self.newcomers.remove(&numbered(entry.order, number));
         let Some(counts) = self.sources.get_mut(&entry.source) else {
             return;
         };
         if let Some(oldest) = counts.newcomers.front() {
             let order = self.entries[*oldest as usize].order;
-            self.queue.remove(&(counts.places, order, entry.source));
+            self.queue
+                .remove(&counted(counts.places, order, entry.source));
         }
         counts.newcomers.retain(|other| *other != number);
         if let Some(oldest) = counts.newcomers.front() {
             let order = self.entries[*oldest as usize].order;
-            self.queue.insert((counts.places, order, entry.source));
+            self.queue
+                .insert(counted(counts.places, order, entry.source));
         }
         self.forget_if_unused(entry.source);
     }
@@ -429,27 +461,22 @@ impl Places {
         let counts = self.sources.entry(source).or_default();
         let (before, after) = (counts.places, change(counts.places));
         counts.places = after;
-        if before > 0 {
-            self.by_places.remove(&(before, source));
+        let (was_settled, settles) = (counts.is_settled, counts.settles);
+        counts.is_settled &= after > 0;
+        counts.settles = settles.filter(|_| after > 0);
+        let oldest = counts.newcomers.front().copied();
+        replace_key(&mut self.by_places, before, after, source);
+        if was_settled {
+            replace_key(&mut self.settled, before, after, source);
         }
-        if after > 0 {
-            self.by_places.insert((after, source));
+        if let (0, Some(time)) = (after, settles) {
+            let key = self.timed(time, 0, source);
+            self.settling.remove(&key);
         }
-        if counts.is_settled {
-            self.settled.remove(&(before, source));
-            counts.is_settled = after > 0;
-            if after > 0 {
-                self.settled.insert((after, source));
-            }
-        } else if after == 0
-            && let Some(time) = counts.settles.take()
-        {
-            self.settling.remove(&(time, source));
-        }
-        if let Some(oldest) = counts.newcomers.front() {
-            let order = self.entries[*oldest as usize].order;
-            self.queue.remove(&(before, order, source));
-            self.queue.insert((after, order, source));
+        if let Some(oldest) = oldest {
+            let order = self.entries[oldest as usize].order;
+            self.queue.remove(&counted(before, order, source));
+            self.queue.insert(counted(after, order, source));
         }
         self.forget_if_unused(source);
     }
@@ -463,12 +490,23 @@ impl Places {
 
     /// Records the earliest that a connection can have begun to wait.
     fn record(&mut self, number: u32, time: Instant) {
-        let entry = &mut self.entries[number as usize];
+        let entry = self.entries[number as usize];
+        let before = self.timed(entry.recorded, number, entry.source);
+        let after = self.timed(time, number, entry.source);
         if let Some(counts) = self.sources.get_mut(&entry.source) {
-            counts.waiting.remove(&(entry.recorded, number));
-            counts.waiting.insert((time, number));
+            counts.waiting.remove(&before);
+            counts.waiting.insert(after);
         }
-        entry.recorded = time;
+        self.entries[number as usize].recorded = time;
+    }
+
+    /// A source is to be looked at then: it has no settled connection before.
+    fn look_at(&mut self, source: Source, time: Instant) {
+        let key = self.timed(time, 0, source);
+        if let Some(counts) = self.sources.get_mut(&source) {
+            counts.settles = Some(time);
+            self.settling.insert(key);
+        }
     }
 
     /// The connection of `source` that has waited longest, and since when.
@@ -479,7 +517,9 @@ impl Places {
         members: &mut impl Members,
     ) -> Option<(Instant, u32)> {
         loop {
-            let &(recorded, number) = self.sources.get(&source)?.waiting.first()?;
+            let (_, number, _) = self.sources.get(&source)?.waiting.first()?;
+            let number = *number as u32;
+            let recorded = self.entries[number as usize].recorded;
             match members.waits_since(number) {
                 Some(since) if since <= recorded => return Some((recorded, number)),
                 Some(since) => self.record(number, since),
@@ -497,10 +537,12 @@ impl Places {
         now: Instant,
         members: &mut impl Members,
     ) -> Option<u32> {
-        while let Some(&(time, other)) = self.settling.first()
-            && time <= now
+        let due = self.timed(now, u32::MAX, Source(u128::MAX));
+        while let Some(&key) = self.settling.first()
+            && key <= due
         {
-            self.settling.remove(&(time, other));
+            self.settling.remove(&key);
+            let other = Source(key.2);
             if let Some(counts) = self.sources.get_mut(&other) {
                 counts.settles = None;
             }
@@ -508,13 +550,13 @@ impl Places {
         }
         let own = self.sources.get(&source).map_or(0, |counts| counts.places);
         loop {
-            let &(most, last) = self.settled.last()?;
-            if most < own {
+            let &(most, _, last) = self.settled.last()?;
+            if most < u64::from(own) {
                 return None;
             }
-            let is_own = self.settled.contains(&(most, source));
-            let chosen = if is_own { source } else { last };
-            self.settled.remove(&(most, chosen));
+            let is_own = self.settled.contains(&(most, 0, source.0));
+            let chosen = if is_own { source } else { Source(last) };
+            self.settled.remove(&(most, 0, chosen.0));
             if let Some(counts) = self.sources.get_mut(&chosen) {
                 counts.is_settled = false;
             }
@@ -531,18 +573,15 @@ impl Places {
         now: Instant,
         members: &mut impl Members,
     ) -> Option<u32> {
-        let longest = self.longest_waiting(source, now, members);
-        let counts = self.sources.get_mut(&source)?;
-        match longest {
+        match self.longest_waiting(source, now, members) {
             Some((since, number)) if since + SETTLED <= now => {
+                let counts = self.sources.get_mut(&source)?;
                 counts.is_settled = true;
-                self.settled.insert((counts.places, source));
+                self.settled.insert(counted(counts.places, 0, source));
                 Some(number)
             }
             other => {
-                let time = other.map_or(now, |(since, _)| since) + SETTLED;
-                counts.settles = Some(time);
-                self.settling.insert((time, source));
+                self.look_at(source, other.map_or(now, |(since, _)| since) + SETTLED);
                 None
             }
         }
@@ -554,13 +593,14 @@ impl Places {
         now: Instant,
         members: &mut impl Members,
     ) -> Option<(u32, Source)> {
-        let &(most, largest) = self.by_places.last()?;
-        let entitled = self.queue.range(..(most, 0, Source(0)));
-        let newcomers = entitled.map(|(_, _, source)| *source).find(|source| {
+        let &(most, _, largest) = self.by_places.last()?;
+        let entitled = self.queue.range(..(most, 0, 0));
+        let mut entitled = entitled.map(|(_, _, source)| Source(*source));
+        let newcomers = entitled.find(|source| {
             let oldest = self.sources[source].newcomers.front();
             oldest.is_some_and(|number| self.entries[*number as usize].since + SHORT_WAIT <= now)
         })?;
-        let (_, victim) = self.longest_waiting(largest, now, members)?;
+        let (_, victim) = self.longest_waiting(Source(largest), now, members)?;
         Some((victim, newcomers))
     }
 
@@ -591,10 +631,8 @@ impl Places {
 
     /// The newest newcomer of the source that has most places and newcomers.
     fn least_entitled(&self) -> Option<u32> {
-        let sources = self
-            .queue
-            .iter()
-            .map(|(_, _, source)| &self.sources[source]);
+        let sources = self.queue.iter();
+        let sources = sources.map(|(_, _, source)| &self.sources[&Source(*source)]);
         let most = sources.max_by_key(|counts| counts.places as usize + counts.newcomers.len());
         most?.newcomers.back().copied()
     }
@@ -602,23 +640,33 @@ impl Places {
     /// Rule 2: as many tickets as newcomers wait.
     fn issue_tickets(&mut self) {
         self.tickets = None;
-        let Some(&(most, holder)) = self.by_places.last() else {
+        let Some(&(most, _, holder)) = self.by_places.last() else {
             return;
         };
         let needed = self.newcomers.len().saturating_sub(self.passing);
         if needed == 0 {
             return;
         }
-        let as_many = self.queue.range((most, 0, Source(0))..);
+        let as_many = self.queue.range((most, 0, 0)..);
         let as_many: usize = as_many
-            .map(|(_, _, source)| self.sources[source].newcomers.len())
+            .map(|(_, _, source)| self.sources[&Source(*source)].newcomers.len())
             .sum();
         let now = needed.min(self.newcomers.len() - as_many);
         self.tickets = Some(Tickets {
-            holder,
+            holder: Source(holder),
             now,
             settled: needed - now,
         });
+    }
+}
+
+/// Changes the places that a source is ordered by.
+fn replace_key(set: &mut BTreeSet<Key>, before: u32, after: u32, source: Source) {
+    if before > 0 {
+        set.remove(&counted(before, 0, source));
+    }
+    if after > 0 {
+        set.insert(counted(after, 0, source));
     }
 }
 

@@ -480,7 +480,7 @@ fn check(places: &Places) {
         assert!(its > 0 || !counts.newcomers.is_empty(), "it is forgotten");
         let is_known = counts.is_settled || counts.settles.is_some();
         assert_eq!(is_known, its > 0, "it will be looked at");
-        let is_settled = places.settled.contains(&(counts.places, *source));
+        let is_settled = places.settled.contains(&counted(counts.places, 0, *source));
         assert_eq!(counts.is_settled, is_settled);
     }
     assert_eq!(
