@@ -6,7 +6,8 @@
 //! # The way of a request
 //!
 //! ```text
-//! http::listener      accepts the connection, gives it a slot and a worker thread
+//! http::engine        a worker waits for whoever is ready, and takes the connection
+//! http::places        decides whose connection it is when there are more than places
 //! http::connection    reads the head within its deadline, answers, keeps alive or closes
 //! http::request       the head becomes a Request, or a 400, 414, 431, 505
 //! api::router         (method, path) becomes a handler, or a 404, 405
@@ -35,7 +36,7 @@
 //! | level | what it adds |
 //! |---|---|
 //! | `error` | nobody can be let in: no usable key, keys too stale, clock not set; a panic |
-//! | `warn` | a fetch of the keys that failed, keys left out, no slot or thread for a connection |
+//! | `warn` | a fetch of the keys that failed, keys left out, no place for a connection |
 //! | `info` | start and stop, keys fetched, one line per request |
 //! | `debug` | requests that could not be read, peers that went away |
 //! | `trace` | what the libraries below have to say |
