@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use support::client::Client;
 use support::contract::PUBLIC;
 use support::crowd::{
@@ -355,6 +356,38 @@ fn who_does_not_read_makes_room_for_those_who_do() {
     for newcomer in [A, B] {
         let server = small_server(&[("RUST_LOG", "warn")]);
         let deaf = deaf(A, server.addr(), 4);
+        for _ in 0..3 {
+            answered(newcomer, server.addr());
+        }
+        drop(deaf);
+        server.assert_unharmed();
+    }
+}
+
+/// A connection with little room for answers, over which so many short ones have been asked for
+/// before the server had 48 requests at once, and none was read.
+fn deaf_to_short_answers(source: IpAddr, addr: SocketAddr, before: usize) -> Client {
+    const SHORT: &str = "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    let mut client = Client::over(socket.into()).unwrap();
+    for _ in 0..before {
+        client.send(SHORT);
+        wait_until_read(addr, [&client]);
+    }
+    client.send(SHORT.repeat(48));
+    wait_until_read(addr, [&client]);
+    client
+}
+
+#[test]
+fn who_does_not_read_makes_room_wherever_its_answers_stop() {
+    // Some of them stop between two turns: what is written fits, but there is no room for more.
+    for newcomer in [A, B] {
+        let server = small_server(&[("RUST_LOG", "warn")]);
+        let deaf = [0, 1, 2, 3].map(|before| deaf_to_short_answers(A, server.addr(), before));
         for _ in 0..3 {
             answered(newcomer, server.addr());
         }

@@ -180,7 +180,7 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
-    /// Its next turn: it has received bytes that it has not looked at yet.
+    /// Its next turn, and room to write: it has received bytes that it has not looked at yet.
     Turn,
 }
 
@@ -266,10 +266,19 @@ impl Connection {
         self.deadline
     }
 
-    /// Since when it has waited for its peer: no complete request, or an answer not read. `None`
-    /// when it has a request that it could answer.
-    pub fn waits_since(&self) -> Option<Instant> {
-        (!self.has_news || self.is_writing()).then_some(self.waits_since)
+    /// What it waits for since its latest step.
+    pub fn awaits(&self) -> Interest {
+        match self.phase {
+            Phase::Writing { .. } => Interest::Write,
+            _ if self.has_news => Interest::Turn,
+            _ => Interest::Read,
+        }
+    }
+
+    /// Since when it waits for its peer, if it does: for a complete request, or until the peer reads
+    /// an answer. In a turn it waits for its peer only when there is no room for an answer.
+    pub fn waits_since(&self) -> Instant {
+        self.waits_since
     }
 
     /// Whether it waits for the peer to read an answer.
@@ -442,7 +451,11 @@ impl Connection {
             Interest::Read => {
                 self.deadline = *self.head_began.get_or_insert(now) + timeouts.head;
             }
-            Interest::Write | Interest::Turn => self.has_news = !self.received.is_empty(),
+            Interest::Write => self.has_news = !self.received.is_empty(),
+            Interest::Turn => {
+                self.has_news = true;
+                self.deadline = self.waits_since + timeouts.write;
+            }
         }
     }
 

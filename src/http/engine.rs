@@ -60,13 +60,16 @@ struct Member {
 }
 
 impl Member {
-    /// Since when it has waited for its peer.
+    /// Since when it has waited for its peer; `None` when it has something to do.
     fn waits_since(&self) -> Option<Instant> {
-        let since = self.connection.waits_since()?;
-        // A connection whose request is in its socket does not wait; one that does not read its
-        // answers does, whatever it has sent.
-        let waits = self.connection.is_writing() || !self.socket.has_input();
-        waits.then_some(since)
+        let waits = match self.connection.awaits() {
+            // A connection whose request is in its socket does not wait.
+            Interest::Read => !self.socket.has_input(),
+            // One that does not read its answers does, whatever it has sent.
+            Interest::Write => true,
+            Interest::Turn => !self.socket.has_room(),
+        };
+        waits.then(|| self.connection.waits_since())
     }
 }
 

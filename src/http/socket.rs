@@ -13,6 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_tcp_nodelay,
@@ -180,6 +181,16 @@ impl Socket {
     /// Whether the peer has sent something that has not been read.
     pub fn has_input(&self) -> bool {
         self.peek().is_ok_and(|length| length > 0)
+    }
+
+    /// Whether there is room to write, as the poller tells it: with little left there is none.
+    pub fn has_room(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut polled = [PollFd::new(&self.fd, PollFlags::OUT)];
+        poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
     fn peek(&self) -> Result<usize, Errno> {

@@ -227,11 +227,9 @@ fn a_pipelining_client_is_answered_in_several_turns() {
     let mut drive = Drive::new(vec![Step::Send(requests), Step::Close]);
     assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Turn));
     assert_eq!(drive.peer.statuses().len(), MAX_ANSWERS);
-    assert_eq!(
-        drive.connection.waits_since(),
-        None,
-        "it has bytes to look at"
-    );
+    assert_eq!(drive.connection.awaits(), Interest::Turn);
+    let deadline = drive.peer.now + TIMEOUTS.write;
+    assert_eq!(drive.connection.deadline(), deadline, "to read the answers");
     assert_eq!(drive.run(), Close::ByPeer);
     assert_eq!(drive.peer.statuses().len(), 50);
     let paths = drive.peer.text().matches("X-Path: /");
@@ -372,7 +370,7 @@ fn a_response_is_written_as_the_peer_reads() {
         match drive.step(event) {
             Next::Close(_) => break,
             Next::Wait(Interest::Write) => {
-                assert!(drive.connection.waits_since().is_some(), "for its peer");
+                assert_eq!(drive.connection.awaits(), Interest::Write);
                 drive.peer.unread = 0;
                 event = Event::Ready;
             }
