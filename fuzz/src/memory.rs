@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
-static PAUSED: AtomicBool = AtomicBool::new(false);
+static PAUSED: AtomicBool = AtomicBool::new(true);
 
-/// The system's allocator, counting. For one thread.
+/// The system's allocator, counting what is [counted]. For one thread.
 pub struct Counting;
 
 fn count(change: isize) {
@@ -37,17 +37,34 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most bytes that were allocated at once in `run`, besides those that were before.
-pub fn peak_of(run: impl FnOnce()) -> isize {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    run();
-    PEAK.load(Relaxed) - before
+/// Begins to count from nothing.
+pub fn reset() {
+    LIVE.store(0, Relaxed);
+    PEAK.store(0, Relaxed);
+}
+
+/// How many of the bytes counted since [`reset`] are allocated now.
+pub fn live() -> isize {
+    LIVE.load(Relaxed)
+}
+
+/// The most bytes that were allocated at once since [`reset`].
+pub fn peak() -> isize {
+    PEAK.load(Relaxed)
+}
+
+/// Runs `run`, and counts what it allocates and frees.
+pub fn counted<T>(run: impl FnOnce() -> T) -> T {
+    with_paused(false, run)
 }
 
 /// Runs `run` without counting: for what only the fuzz target allocates, and keeps.
 pub fn uncounted<T>(run: impl FnOnce() -> T) -> T {
-    let before = PAUSED.swap(true, Relaxed);
+    with_paused(true, run)
+}
+
+fn with_paused<T>(paused: bool, run: impl FnOnce() -> T) -> T {
+    let before = PAUSED.swap(paused, Relaxed);
     let result = run();
     PAUSED.store(before, Relaxed);
     result

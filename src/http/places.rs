@@ -384,15 +384,14 @@ impl Places {
         let entry = &mut self.entries[number as usize];
         (entry.class, entry.order) = (Class::Leaving, order);
         self.leaving.insert(numbered(order, number));
-        if self.leaving.len() <= max_leaving(self.capacity) {
-            return;
-        }
-        // One that is in use right now will soon be gone by itself.
-        let longest = self.leaving.iter().map(|(_, number, _)| *number as u32);
-        let closed = longest
-            .take(16)
-            .find(|number| members.close_leaving(*number));
-        if let Some(closed) = closed {
+        while self.leaving.len() > max_leaving(self.capacity) {
+            // One that is in use right now will soon be gone by itself.
+            let longest = self.leaving.iter().map(|(_, number, _)| *number as u32);
+            let closed = longest
+                .filter(|other| *other != number)
+                .take(16)
+                .find(|number| members.close_leaving(*number));
+            let Some(closed) = closed else { break };
             self.release(closed);
         }
     }

@@ -9,6 +9,8 @@ use super::*;
 #[derive(Default)]
 struct Crowd {
     waits: HashMap<u32, Option<Instant>>,
+    /// Those that leave and are in use.
+    in_use: Vec<u32>,
     events: Vec<Happened>,
 }
 
@@ -45,8 +47,9 @@ impl Members for Crowd {
     }
 
     fn close_leaving(&mut self, number: u32) -> bool {
-        self.events.push(Closed(number));
-        true
+        let is_closed = !self.in_use.contains(&number);
+        self.events.extend(is_closed.then_some(Closed(number)));
+        is_closed
     }
 }
 
@@ -339,6 +342,32 @@ fn so_many_leave_and_no_more() {
     assert_eq!(world.events(), [Closed(crowd[0])]);
     assert_eq!(world.places.used(), 5);
     assert_eq!(world.places.connections(), 7);
+}
+
+#[test]
+fn one_that_is_in_use_is_closed_later() {
+    let mut world = World::new(4);
+    let crowd = world.arrive_many(1, 4);
+    world.crowd.in_use.extend([crowd[0], crowd[1]]);
+    (0..2).for_each(|at| world.leave(crowd[at]));
+    assert_eq!(world.events(), []);
+    world.crowd.in_use.clear();
+    world.leave(crowd[2]);
+    assert_eq!(world.events(), [Closed(crowd[0]), Closed(crowd[1])]);
+}
+
+#[test]
+fn who_is_refused_is_not_closed_for_its_own_sake() {
+    let mut world = World::new(4);
+    let first = world.arrive(1);
+    world.leave(first);
+    world.crowd.in_use.push(first);
+    for number in world.arrive_many(1, 4) {
+        world.begin_answer(number);
+    }
+    world.arrive_many(1, 4);
+    let refused = world.arrive(1);
+    assert_eq!(world.events(), [Refused(refused)]);
 }
 
 #[test]
