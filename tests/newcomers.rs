@@ -148,6 +148,25 @@ fn a_newcomer_that_has_gone_waits_no_more() {
 }
 
 #[test]
+fn nobody_makes_room_for_a_newcomer_that_has_gone() {
+    in_time(|| {
+        let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
+        let descriptors = || usage(stalled.postern.pid()).descriptors;
+        let mut holder = stalled.hold(A, 1);
+        let before = descriptors();
+        let gone = Client::connect_from(B, stalled.addr());
+        wait_until("it is accepted", || descriptors() > before);
+        drop(gone);
+        wait_until("it is dropped", || descriptors() == before);
+        are_under_way(&holder)?;
+        stalled.release();
+        let response = holder[0].response();
+        assert_eq!((response.status, closes(&response)), (200, false));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_newcomer_that_will_send_no_more_is_answered() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);

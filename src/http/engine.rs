@@ -304,17 +304,19 @@ impl Engine {
 
     /// Closes a connection, and lets newcomers have its place.
     fn close(&self, number: u32, member: Box<Member>, close: Close, buffers: &mut Buffers) {
+        let has_left = member.has_left;
         self.close_socket(*member, close);
         let mut places = self.lock_places();
         places.release(number);
-        if places.has_newcomers() {
+        let is_last = places.connections() == 0;
+        // One that was leaving had no place: nobody has waited for it to go.
+        if !has_left && places.needs_settling() {
             self.settle(places, Instant::now(), buffers);
         } else {
-            let is_last = places.connections() == 0;
             drop(places);
-            if is_last {
-                self.finish_drain();
-            }
+        }
+        if is_last {
+            self.finish_drain();
         }
     }
 
@@ -356,7 +358,7 @@ impl Engine {
         let mut places = self.lock_places();
         let mut hands = Hands::new(self);
         places.leave(number, &mut hands);
-        if places.has_newcomers() {
+        if places.needs_settling() {
             hands.finish(buffers);
             self.settle(places, Instant::now(), buffers);
         } else {

@@ -243,23 +243,24 @@ impl Places {
         (number, has_place)
     }
 
-    /// The last answer of a connection is written: its place is free. If newcomers wait,
-    /// [`settle`](Places::settle) is due.
+    /// The last answer of a connection is written: its place is free. See
+    /// [`needs_settling`](Places::needs_settling).
     pub fn leave(&mut self, number: u32, members: &mut impl Members) {
         self.withdraw(number);
         self.begin_leaving(number, members);
     }
 
-    /// A connection is no more. If newcomers wait, [`settle`](Places::settle) is due.
+    /// A connection is no more. See [`needs_settling`](Places::needs_settling).
     pub fn release(&mut self, number: u32) {
         self.withdraw(number);
         self.entries[number as usize].class = Class::Free;
         self.free.push(number);
     }
 
-    /// Whether newcomers wait.
-    pub fn has_newcomers(&self) -> bool {
-        !self.newcomers.is_empty()
+    /// Whether [`settle`](Places::settle) would change anything after a connection has gone:
+    /// newcomers wait, or there are tickets for some that wait no more.
+    pub fn needs_settling(&self) -> bool {
+        !self.newcomers.is_empty() || self.tickets.is_some()
     }
 
     /// How many tickets there are: for any connection of their holder, and for settled ones.

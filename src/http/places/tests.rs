@@ -314,7 +314,7 @@ fn too_many_newcomers_and_late_ones_are_refused() {
         4
     );
     assert!(events.contains(&Refused(other)));
-    assert!(!world.places.has_newcomers());
+    assert!(!world.places.needs_settling());
 }
 
 #[test]
@@ -329,6 +329,20 @@ fn a_newcomer_that_goes_is_forgotten() {
     world.places.release(gone);
     world.leave(first);
     assert_eq!(world.decisions(), [Admitted(second)]);
+}
+
+#[test]
+fn nobody_makes_room_for_a_newcomer_that_has_gone() {
+    let mut world = World::new(1);
+    let first = world.arrive(1);
+    world.begin_answer(first);
+    let gone = world.arrive(2);
+    assert_eq!(world.places.tickets(), (1, 0));
+    world.places.release(gone);
+    assert!(world.places.needs_settling());
+    world.settle();
+    assert!(!world.places.take_ticket(first, world.now));
+    assert!(!world.places.needs_settling());
 }
 
 #[test]
@@ -445,7 +459,7 @@ fn any_history_ends_as_the_rules_have_it() {
                 (0 | 1, _) => {
                     let source = u128::from(next(4));
                     world.settle();
-                    let is_next = !world.places.has_newcomers() && world.places.is_full();
+                    let is_next = world.places.newcomers.is_empty() && world.places.is_full();
                     let victims = expected_victims(&world, source);
                     world.events();
                     world.arrive(source);
