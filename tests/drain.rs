@@ -171,6 +171,29 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
 }
 
 #[test]
+fn a_newcomer_that_asks_for_nothing_does_not_hold_up_a_drain() {
+    in_time(|| {
+        let mut stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
+        let addr = stalled.addr();
+        let holder = stalled.hold(A, 1);
+        let mut silent = Client::connect_from(B, addr);
+        wait_until_read(addr, [&silent]);
+        are_under_way(&holder)?;
+        let signalled = Instant::now();
+        stalled.postern.signal("TERM");
+        stalled.postern.wait_for_log("draining");
+        are_under_way(&holder)?;
+        // Now the newcomer has the place.
+        stalled.release();
+        silent.assert_closed();
+        assert_eq!(stalled.postern.wait_exit().code(), Some(0));
+        let took = signalled.elapsed();
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds_at_most() {
     let mut server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "3600")]);
     let client = Client::connect(server.addr());

@@ -660,10 +660,14 @@ impl Members for Hands<'_> {
             member.placed = Some(now);
             member.connection = Connection::new(now, &engine.service.timeouts);
             let deadline = member.connection.deadline();
+            // A socket has room to write, as a rule: so one that has not been told of the drain is
+            // told at once.
+            let readiness = match engine.is_draining() {
+                true => Readiness::Writable,
+                false => Readiness::Readable,
+            };
             // If the poller does not take it, the deadline closes it.
-            let _ = engine
-                .poller
-                .rearm(&member.socket, token, Readiness::Readable);
+            let _ = engine.poller.rearm(&member.socket, token, readiness);
             if slot.timer.is_none_or(|timer| deadline < timer) {
                 slot.timer = Some(deadline);
                 engine.set_timer(number + CONNECTION_TIMERS, deadline);
