@@ -15,11 +15,6 @@ use crate::table::Table;
 const CROWD: usize = 10_000;
 const NEWCOMERS: usize = 200;
 
-pub fn run(table: &mut Table) {
-    one_address(table);
-    four_addresses(table);
-}
-
 /// A house of as many places, whose clients may be idle for as long as this takes.
 fn house() -> House {
     let places = CROWD.to_string();
@@ -29,7 +24,7 @@ fn house() -> House {
     ])
 }
 
-fn one_address(table: &mut Table) {
+pub fn one_address(table: &mut Table) {
     let house = house();
     let before = house.settled_usage();
     let mut crowd = gather(&house, &[1]);
@@ -62,7 +57,7 @@ fn one_address(table: &mut Table) {
     newcomers.tell(table, "newcomers", Duration::from_millis(20));
 }
 
-fn four_addresses(table: &mut Table) {
+pub fn four_addresses(table: &mut Table) {
     let house = house();
     let crowd = gather(&house, &[2, 3, 4, 5]);
     table.all("connections of 4 addresses answered", crowd.len(), CROWD);

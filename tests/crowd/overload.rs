@@ -24,25 +24,32 @@ const CROWDS: [(usize, f64); 3] = [(320, 0.8), (480, 0.7), (1024, 0.3)];
 /// As many as can be served or wait: 503 is for others only.
 const WITHOUT_REFUSAL: usize = 512;
 
-pub fn run(table: &mut Table) {
-    for (name, path, has_token) in [("public", PUBLIC, false), ("warm", PROTECTED, true)] {
-        let crowd = |connections| Crowd::come(path, has_token, connections);
-        // Once more at the end: the machine may be slower then.
-        let first = crowd(FITTING);
-        let crowds = CROWDS.map(|(connections, part)| (crowd(connections), part));
-        let last = crowd(FITTING);
-        let fitting = (first.wrk.good_per_second() + last.wrk.good_per_second()) / 2.0;
-        let what = format!("{name}, {FITTING}: answers 200 per second");
-        table.tell(&what, &format!("{fitting:.0}"));
-        for found in [&first, &last] {
-            found.tell(table, name);
-        }
-        for (found, part) in crowds {
-            let ratio = found.wrk.good_per_second() / fitting;
-            let what = format!("{name}, {}: answers 200, over {FITTING}", found.connections);
-            table.at_least(&what, ratio, part, "");
-            found.tell(table, name);
-        }
+pub fn public(table: &mut Table) {
+    overload(table, "public", PUBLIC, false);
+}
+
+/// With a token that has been verified before.
+pub fn warm(table: &mut Table) {
+    overload(table, "warm", PROTECTED, true);
+}
+
+fn overload(table: &mut Table, name: &str, path: &'static str, has_token: bool) {
+    let crowd = |connections| Crowd::come(path, has_token, connections);
+    // Once more at the end: the machine may be slower then.
+    let first = crowd(FITTING);
+    let crowds = CROWDS.map(|(connections, part)| (crowd(connections), part));
+    let last = crowd(FITTING);
+    let fitting = (first.wrk.good_per_second() + last.wrk.good_per_second()) / 2.0;
+    let what = format!("{name}, {FITTING}: answers 200 per second");
+    table.tell(&what, &format!("{fitting:.0}"));
+    for found in [&first, &last] {
+        found.tell(table, name);
+    }
+    for (found, part) in crowds {
+        let ratio = found.wrk.good_per_second() / fitting;
+        let what = format!("{name}, {}: answers 200, over {FITTING}", found.connections);
+        table.at_least(&what, ratio, part, "");
+        found.tell(table, name);
     }
 }
 

@@ -20,9 +20,12 @@ const SECONDS: u64 = 5;
 /// Who runs the proxies when root runs this: nobody.
 const NOBODY: &str = "65534";
 
-pub fn run(table: &mut Table) {
-    let nginx: [&str; 6] = ["nginx", "-e", "stderr", "-p", "@DIR@", "-c"];
-    behind(table, "nginx", &nginx, NGINX);
+pub fn nginx(table: &mut Table) {
+    let command = ["nginx", "-e", "stderr", "-p", "@DIR@", "-c"];
+    behind(table, "nginx", &command, NGINX);
+}
+
+pub fn haproxy(table: &mut Table) {
     behind(table, "haproxy", &["haproxy", "-db", "-f"], HAPROXY);
 }
 
