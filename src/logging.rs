@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -43,7 +43,7 @@ thread_local! {
 }
 
 /// The lines on their way to standard error.
-static QUEUE: Queue = Queue::new();
+static QUEUE: Queue = Queue::new(Duration::from_millis(20));
 
 /// How long [`flush`] waits for a reader of standard error that reads nothing.
 const READER_TIME: Duration = Duration::from_millis(150);
@@ -108,7 +108,8 @@ pub fn dropped() -> u64 {
 /// Starts the thread that writes, unless it runs already.
 fn start() -> io::Result<()> {
     let form = Form::of_stderr();
-    QUEUE.start(Stderr, move |lost, line| {
+    let is_file = stderr_metadata().is_some_and(|metadata| metadata.is_file());
+    QUEUE.start(Stderr, is_file, move |lost, line| {
         let args = format_args!("{lost} log lines were lost: standard error did not take them");
         let record = Record::builder()
             .level(Level::Warn)
@@ -287,10 +288,14 @@ fn device_and_inode(stream: &str) -> Option<(u64, u64)> {
 }
 
 fn stderr_inode() -> Option<(u64, u64)> {
+    let metadata = stderr_metadata()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+fn stderr_metadata() -> Option<fs::Metadata> {
     // A duplicate, because a `File` closes what it holds.
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
-    let metadata = File::from(stderr).metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
+    File::from(stderr).metadata().ok()
 }
 
 #[cfg(test)]

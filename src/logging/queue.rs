@@ -26,19 +26,17 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 /// With so many bytes waiting, the thread is woken before that time is over.
 const ENOUGH: usize = CAPACITY / 4;
 
-/// How long others wait if there is no room because the thread waits for a processor.
-const TURN_TIME: Duration = Duration::from_millis(20);
-
 /// Address space for the thread's stack.
 const STACK_SIZE: usize = 64 * 1024;
 
 /// Lines that wait to be written.
 #[derive(Debug)]
 pub struct Queue {
+    turn_time: Duration,
     state: Mutex<State>,
     /// Wakes the thread that writes.
     filled: Condvar,
-    /// Wakes those who wait for room while the thread waits for a processor.
+    /// Wakes those who wait for room.
     taken: Condvar,
     /// Wakes those who wait until all is written.
     emptied: Condvar,
@@ -56,6 +54,8 @@ struct State {
     thread: Thread,
     /// How many wait for `emptied`.
     flushing: usize,
+    /// Whether the lines go to a regular file, which has no reader to wait for.
+    is_file: bool,
 }
 
 /// What the thread that writes is doing.
@@ -70,14 +70,17 @@ enum Thread {
 }
 
 impl Queue {
-    /// An empty queue. Nothing is written before [`start`](Queue::start).
-    pub const fn new() -> Queue {
+    /// An empty queue. Nothing is written before [`start`](Queue::start). Without room, a push waits
+    /// up to `turn_time` for the thread to get a processor, or for a file to be written.
+    pub const fn new(turn_time: Duration) -> Queue {
         Queue {
+            turn_time,
             state: Mutex::new(State {
                 lines: Vec::new(),
                 gap: 0,
                 thread: Thread::NotStarted,
                 flushing: 0,
+                is_file: false,
             }),
             filled: Condvar::new(),
             taken: Condvar::new(),
@@ -87,7 +90,7 @@ impl Queue {
         }
     }
 
-    /// Starts the thread that writes to `out`, unless it is running. Where lines are missing, it
+    /// Starts the thread that writes to `out`, a regular file or not, unless it is running. Where lines are missing, it
     /// writes the line that `notice` makes of their number.
     ///
     /// # Errors
@@ -95,6 +98,7 @@ impl Queue {
     pub fn start(
         &'static self,
         out: impl Write + Send + 'static,
+        is_file: bool,
         notice: impl Fn(u64, &mut String) + Send + 'static,
     ) -> io::Result<()> {
         let mut state = self.lock();
@@ -103,6 +107,7 @@ impl Queue {
         }
         let missing = CAPACITY.saturating_sub(state.lines.len());
         state.lines.reserve_exact(missing);
+        state.is_file = is_file;
         // Allocated here: glibc reserves 64 MiB of address space for a thread that allocates.
         let mut writer = Writer {
             out,
@@ -127,13 +132,19 @@ impl Queue {
     }
 
     /// Adds a line, including its line break, or drops it if there is no room. Never waits for a
-    /// write; if the thread waits for a processor, for 20 ms at most.
+    /// reader: see [`new`](Queue::new).
     pub fn push(&self, line: &str) {
         let mut state = self.lock();
         let is_full = |state: &mut State| state.lines.len() + line.len() > CAPACITY;
         if is_full(&mut state) {
-            let starved = |state: &mut State| is_full(state) && state.thread == Thread::Woken;
-            let waited = self.taken.wait_timeout_while(state, TURN_TIME, starved);
+            // Once for each gap: with one, the wait was in vain.
+            let is_worth_it = |state: &mut State| {
+                let is_writing = state.is_file && state.thread == Thread::Writing;
+                is_full(state) && state.gap == 0 && (is_writing || state.thread == Thread::Woken)
+            };
+            let waited = self
+                .taken
+                .wait_timeout_while(state, self.turn_time, is_worth_it);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         if state.gap > 0 || is_full(&mut state) {

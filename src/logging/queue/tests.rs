@@ -4,6 +4,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const TURN_TIME: Duration = Duration::from_millis(20);
 
 fn notice(lost: u64, line: &mut String) {
     line.push_str(&format!("{lost} lost\n"));
@@ -11,8 +12,8 @@ fn notice(lost: u64, line: &mut String) {
 
 /// A queue whose thread writes to `out` until the tests end.
 fn started(out: impl Write + Send + 'static) -> &'static Queue {
-    let queue = Box::leak(Box::new(Queue::new()));
-    queue.start(out, notice).unwrap();
+    let queue = Box::leak(Box::new(Queue::new(TURN_TIME)));
+    queue.start(out, false, notice).unwrap();
     queue
 }
 
@@ -101,6 +102,43 @@ fn what_a_stalled_reader_does_not_take_is_dropped_counted_and_told_where_it_is_m
     assert_eq!(queue.lock().lines.capacity(), CAPACITY);
 }
 
+#[test]
+fn a_file_that_takes_long_is_waited_for_once() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let queue = Box::leak(Box::new(Queue::new(TURN_TIME)));
+    queue.start(writer, true, notice).unwrap();
+    let started = Instant::now();
+    for _ in 0..10_000 {
+        queue.push(&("x".repeat(99) + "\n"));
+    }
+    let dropped = queue.dropped() as u32;
+    assert!(dropped > 1000, "only {dropped} were dropped");
+    assert!(started.elapsed() < dropped * TURN_TIME / 4);
+    drop(reader);
+}
+
+#[test]
+fn a_file_that_takes_a_moment_loses_no_line() {
+    struct Slow;
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Less than the lines come in.
+            thread::sleep(Duration::from_micros(100));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let queue = Box::leak(Box::new(Queue::new(PATIENCE)));
+    queue.start(Slow, true, notice).unwrap();
+    for _ in 0..10_000 {
+        queue.push(&("x".repeat(99) + "\n"));
+    }
+    assert_eq!(queue.dropped(), 0);
+}
+
 /// What each write is told to do, and what was written.
 struct Scripted {
     results: Receiver<io::Result<usize>>,
@@ -163,17 +201,17 @@ fn what_cannot_be_written_is_counted_and_told_once_something_can() {
 
 #[test]
 fn a_queue_without_a_thread_keeps_lines_and_holds_nobody_up() {
-    let queue = Box::leak(Box::new(Queue::new()));
+    let queue = Box::leak(Box::new(Queue::new(TURN_TIME)));
     queue.push("early\n");
     let started = Instant::now();
     queue.flush(PATIENCE);
     assert!(started.elapsed() < PATIENCE);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    queue.start(writer, notice).unwrap();
+    queue.start(writer, false, notice).unwrap();
     assert_eq!(read_until(&mut reader, "\n"), ["early"]);
     // A second thread would write nothing, but to its own output.
     let (mut other, writer) = std::io::pipe().unwrap();
-    queue.start(writer, notice).unwrap();
+    queue.start(writer, false, notice).unwrap();
     assert_eq!(other.read(&mut [0]).unwrap(), 0);
 }
 
