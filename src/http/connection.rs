@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, error, info};
+use log::{Level, debug, error, info, log_enabled};
 
 use super::cors::Cors;
 use super::request::{self, HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
@@ -329,10 +329,13 @@ impl Connection {
         if let Event::Drain(until) = event {
             self.drain = Some(until);
         }
+        let waited_since = self.waits_since;
         // What is there is served first, also at a deadline.
         let mut outcome = self.advance(transport, buffers, context);
         if let Ok(interest @ (Interest::Read | Interest::Write)) = outcome {
-            outcome = self.expire(interest, transport, &mut buffers.output, context);
+            // A wait that has just begun need not be compared with the clock.
+            let is_new = self.waits_since != waited_since;
+            outcome = self.expire(interest, is_new, transport, &mut buffers.output, context);
         }
         match outcome {
             Ok(interest) => Next::Wait(interest),
@@ -366,6 +369,7 @@ impl Connection {
     fn expire(
         &mut self,
         interest: Interest,
+        is_new: bool,
         transport: &mut impl Transport,
         output: &mut Vec<u8>,
         context: Context<'_>,
@@ -377,7 +381,7 @@ impl Connection {
             }
             self.deadline = self.deadline.min(until);
         }
-        if transport.now() < self.deadline {
+        if is_new || transport.now() < self.deadline {
             return Ok(interest);
         }
         match self.phase {
@@ -420,7 +424,7 @@ impl Connection {
         if received.is_empty() {
             received = Vec::new();
         }
-        self.keep(received, interest, transport.now(), context);
+        self.keep(received, interest, transport, context);
         Ok(interest)
     }
 
@@ -435,12 +439,18 @@ impl Connection {
         let count = read(transport, input)?;
         let (interest, consumed) = self.serve(&input[..count], transport, output, context)?;
         let rest = input[consumed..count].to_vec();
-        self.keep(rest, interest, transport.now(), context);
+        self.keep(rest, interest, transport, context);
         Ok(interest)
     }
 
     /// Keeps the bytes that are not consumed, and sets the deadline of what comes next.
-    fn keep(&mut self, rest: Vec<u8>, interest: Interest, now: Instant, context: Context<'_>) {
+    fn keep(
+        &mut self,
+        rest: Vec<u8>,
+        interest: Interest,
+        transport: &impl Transport,
+        context: Context<'_>,
+    ) {
         let timeouts = &context.service.timeouts;
         self.received = rest;
         match interest {
@@ -449,7 +459,8 @@ impl Connection {
                 self.deadline = self.waits_since + timeouts.idle;
             }
             Interest::Read => {
-                self.deadline = *self.head_began.get_or_insert(now) + timeouts.head;
+                let began = *self.head_began.get_or_insert_with(|| transport.now());
+                self.deadline = began + timeouts.head;
             }
             Interest::Write => self.has_news = !self.received.is_empty(),
             Interest::Turn => {
@@ -504,7 +515,8 @@ impl Connection {
         self.scanner = HeadScanner::default();
         self.head_began = None;
         let service = context.service;
-        let started = transport.now();
+        // Only for the log: a clock reading is not free.
+        let started = log_enabled!(Level::Info).then(|| transport.now());
         let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let request = match Request::parse(head, &mut storage) {
             Ok(request) => request,
@@ -534,7 +546,8 @@ impl Connection {
                 context.peer,
                 Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
                 Escaped::new(request.path, MAX_LOGGED_PATH),
-                (transport.now() - started).as_secs_f64() * 1e3,
+                started.map_or(0.0, |started| (transport.now() - started).as_secs_f64()
+                    * 1e3),
                 LoggedSubject(reply.subject.as_deref()),
             );
         }

@@ -1,11 +1,12 @@
 //! Responses: JSON bodies, the headers every response bears, and the way onto the wire.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use httpdate::HttpDate;
 use serde::Serialize;
@@ -275,10 +276,27 @@ impl Printed {
         wire.extend_from_slice(&self.wire[self.length..end]);
         let moved = start + line.len();
         let date = moved + self.date.start..moved + self.date.end;
-        // As tiny_http does it, and as long at any time until the year 9999.
-        let now = HttpDate::from(SystemTime::now());
-        write!(&mut wire[date], "{now}").expect("a date has one length");
+        wire[date].copy_from_slice(&date_now());
     }
+}
+
+/// The date as tiny_http prints it. It is formatted once a second and thread.
+fn date_now() -> [u8; DATE_LENGTH] {
+    thread_local! {
+        static LATEST: Cell<(u64, [u8; DATE_LENGTH])> = const { Cell::new((0, [0; DATE_LENGTH])) };
+    }
+    let now = SystemTime::now();
+    // No date was formatted for the second 0: a clock before 1970 is formatted each time.
+    let second = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    let (latest, mut date) = LATEST.get();
+    if latest != second || second == 0 {
+        // As long at any time until the year 9999.
+        write!(&mut date[..], "{}", HttpDate::from(now)).expect("a date has one length");
+        LATEST.set((second, date));
+    }
+    date
 }
 
 #[cfg(test)]
