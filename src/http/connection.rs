@@ -410,7 +410,9 @@ impl Connection {
         if !std::mem::take(&mut self.has_news) {
             let length = received.len();
             // There is room: a head that fills MAX_HEAD is refused before more is read.
-            received.resize((length * 2).clamp(1024, MAX_HEAD), 0);
+            let room = (length * 2).clamp(1024, MAX_HEAD);
+            received.reserve_exact(room - length);
+            received.resize(room, 0);
             let count = read(transport, &mut received[length..]);
             received.truncate(length + *count.as_ref().unwrap_or(&0));
             if count? == 0 {

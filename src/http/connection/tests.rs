@@ -401,6 +401,22 @@ fn a_large_head_is_read_in_a_buffer_that_grows() {
 }
 
 #[test]
+fn a_head_under_way_takes_no_more_than_the_longest_head() {
+    for first in [1, 1_000, MAX_HEAD / 2 + 1, MAX_HEAD - 10] {
+        let start = b"GET / HTTP/1.1\r\nHost: x\r\nA: ";
+        let head = [&start[..], &vec![b'a'; MAX_HEAD]].concat();
+        let mut drive = Drive::new(vec![send(&head[..first])]);
+        let rest = head[first..MAX_HEAD - 1].chunks(100).map(send);
+        assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Read));
+        for piece in rest {
+            drive.peer.steps.push_back(piece);
+            assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Read));
+            assert!(drive.connection.received.capacity() <= MAX_HEAD, "{first}");
+        }
+    }
+}
+
+#[test]
 fn a_head_of_any_length_is_answered_or_refused() {
     for length in MAX_HEAD - 3..=MAX_HEAD + 3 {
         let fill = "a".repeat(length - get("/").len() - "A: \r\n".len());
