@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use support::client::{Client, Response, exchange};
 use support::contract::{PUBLIC, PUBLIC_BODY, assert_headers};
@@ -376,7 +377,8 @@ fn an_idle_connection_is_closed_in_silence() {
 #[test]
 fn a_client_that_does_not_read_is_dropped() {
     let postern = start(|builder| builder.env("WRITE_TIMEOUT_SECONDS", "1"));
-    let mut client = Client::connect(postern.addr());
+    let source = Ipv4Addr::LOCALHOST.into();
+    let mut client = Client::connect_narrow(source, postern.addr());
     let batch = NEXT.repeat(1000);
     let deadline = Instant::now() + PATIENCE;
     // Answers fill both sockets' buffers, then requests do, then sending blocks.

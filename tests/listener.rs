@@ -116,7 +116,7 @@ fn who_keeps_sending_after_the_last_answer_is_cut_off() {
 #[test]
 fn who_never_reads_is_cut_off() {
     let server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "1")]);
-    let mut client = Client::connect(server.addr());
+    let mut client = Client::connect_narrow(A, server.addr());
     let requests = REQUEST.repeat(100);
     // Until the buffers of both sides are full and the server has given up.
     while client.try_send(&requests).is_ok() {}

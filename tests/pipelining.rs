@@ -7,12 +7,10 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-
 use support::besieged::{Besieged, MIB};
 use support::client::Client;
 use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
-use support::crowd::REQUEST;
+use support::crowd::{A, REQUEST};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
@@ -76,10 +74,7 @@ fn any_number_of_requests_in_one_segment_is_answered() {
 fn a_slow_reader_gets_all_answers_in_order() {
     const COUNT: usize = 2000;
     let server = Besieged::start(&[]);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(1).unwrap();
-    socket.connect(&server.addr().into()).unwrap();
-    let mut client = Client::over(socket.into()).unwrap();
+    let mut client = Client::connect_narrow(A, server.addr());
     let mut writer = client.stream().try_clone().unwrap();
     let (requests, statuses) = mixed(COUNT);
     let sender = thread::spawn(move || writer.write_all(requests.as_bytes()).unwrap());

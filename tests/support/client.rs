@@ -113,6 +113,20 @@ impl Client {
         Client::over(socket.into())
     }
 
+    /// Connects from this address, or panics. The kernel buffers as little as it can of what comes
+    /// in: a server has more to write soon.
+    pub fn connect_narrow(source: IpAddr, addr: SocketAddr) -> Client {
+        let connect = || -> io::Result<Client> {
+            let domain = socket2::Domain::for_address(addr);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+            socket.set_recv_buffer_size(1)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&addr.into(), PATIENCE)?;
+            Client::over(socket.into())
+        };
+        connect().unwrap_or_else(|error| panic!("cannot connect from {source} to {addr}: {error}"))
+    }
+
     /// A connection that is there already.
     pub fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
