@@ -4,15 +4,14 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::support::contract::PUBLIC;
 use crate::support::postern::{Builder, Postern, binary};
 use crate::support::record::ask_anew;
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
-use crate::support::usage::{Usage, usage};
-use crate::support::{PATIENCE, TempDir, wait_until};
+use crate::support::usage::{Usage, settled_usage, usage};
+use crate::support::{TempDir, wait_until};
 
 /// A server that has its keys, and has accepted the token once.
 pub struct House {
@@ -75,22 +74,6 @@ impl House {
     pub fn settled_usage(&self) -> Usage {
         settled_usage(self.postern.pid())
     }
-}
-
-/// What a process uses when the number of its threads has stayed the same for a second.
-pub fn settled_usage(pid: u32) -> Usage {
-    let given_up = Instant::now() + PATIENCE;
-    let mut since = Instant::now();
-    let mut last = usage(pid);
-    while since.elapsed() < Duration::from_secs(1) && Instant::now() < given_up {
-        thread::sleep(Duration::from_millis(20));
-        let now = usage(pid);
-        if now.threads != last.threads {
-            since = Instant::now();
-        }
-        last = now;
-    }
-    last
 }
 
 /// 127.0.0.`last`: all of them are this machine's.

@@ -108,13 +108,14 @@ impl Crowd {
         let about = |what: &str| format!("{name}, {}: {what}", self.connections);
         let errors = self.wrk.errors;
         table.none(&about("closed without an answer"), errors.read);
-        table.none(
-            &about("not connected, or not written"),
-            errors.connect + errors.write,
-        );
+        let not_asked = errors.connect + errors.write;
+        let what = about("closed before a request, or not connected");
         if self.connections <= WITHOUT_REFUSAL {
+            table.none(&what, not_asked);
             table.none(&about("answers other than 200"), errors.status);
         } else {
+            // Who is refused may be told so before having asked.
+            table.tell(&what, &not_asked.to_string());
             table.tell(&about("answers other than 200"), &errors.status.to_string());
             let ok = ["200", "503 with Retry-After: 1"];
             let others = self

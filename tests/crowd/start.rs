@@ -5,12 +5,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::house::{is_static, loopback, settled_usage};
+use crate::house::{is_static, loopback};
 use crate::support::besieged::MIB;
 use crate::support::postern::{Postern, binary, free_addr};
 use crate::support::record::ask_anew;
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
+use crate::support::usage::settled_usage;
 use crate::support::{PATIENCE, TempDir};
 use crate::table::Table;
 

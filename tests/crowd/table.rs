@@ -1,5 +1,6 @@
 //! What was measured, beside what is asked for.
 
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Prints the head.
+    /// Prints how busy the machine is already, and the head.
     pub fn begin() -> Table {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        println!("\nload of the machine before the start, in the last minute: {load}");
         println!("\n| scenario | what | measured | asked | |\n|---|---|--:|--:|---|");
         Table {
             scenario: "",

@@ -26,7 +26,7 @@ use support::postern::Postern;
 use support::record::{Record, ask_again, ask_anew};
 use support::tenant::Tenant;
 use support::token::Token;
-use support::usage::{Usage, raise_descriptor_limit, usage};
+use support::usage::{Usage, raise_descriptor_limit, settled_usage, usage};
 use support::wait_until;
 
 /// The most memory the server may have at any time, its program included.
@@ -251,19 +251,16 @@ impl Siege {
         wait_until("a token is accepted", || {
             ask_anew(CLIENT, postern.addr(), &token).is_ok()
         });
-        let siege = Siege {
+        // The threads of the start have ended.
+        settled_usage(postern.pid());
+        Siege {
             postern,
             tenant,
             token,
             log,
             held: Mutex::default(),
             _folder: folder,
-        };
-        let lone = |usage: Usage| usage.threads <= 4;
-        wait_until("the threads of the start have ended", || {
-            lone(siege.usage())
-        });
-        siege
+        }
     }
 
     fn usage(&self) -> Usage {

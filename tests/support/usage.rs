@@ -80,6 +80,22 @@ pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
     }
 }
 
+/// What a process uses when the number of its threads has stayed the same for a second.
+pub fn settled_usage(pid: u32) -> Usage {
+    let given_up = Instant::now() + PATIENCE;
+    let mut since = Instant::now();
+    let mut last = usage(pid);
+    while since.elapsed() < Duration::from_secs(1) && Instant::now() < given_up {
+        thread::sleep(Duration::from_millis(20));
+        let now = usage(pid);
+        if now.threads != last.threads {
+            since = Instant::now();
+        }
+        last = now;
+    }
+    last
+}
+
 /// Lets this process have as many descriptors as it may.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
