@@ -217,7 +217,8 @@ pub struct Connection {
     scanner: HeadScanner,
     /// When the first byte of the head under way came.
     head_began: Option<Instant>,
-    has_answered: bool,
+    /// Answers written, as far as they can be counted.
+    answers: u32,
     deadline: Instant,
     waits_since: Instant,
     /// Until when a request may still come.
@@ -254,7 +255,7 @@ impl Connection {
             has_news: false,
             scanner: HeadScanner::default(),
             head_began: None,
-            has_answered: false,
+            answers: 0,
             deadline: now + timeouts.idle,
             waits_since: now,
             drain: None,
@@ -296,9 +297,14 @@ impl Connection {
         self.drain.is_some()
     }
 
+    /// How many answers it was sent.
+    pub fn answers(&self) -> u32 {
+        self.answers
+    }
+
     /// When it was last sent an answer, if it was.
     pub fn last_answer(&self) -> Option<Instant> {
-        self.has_answered.then_some(self.waits_since)
+        (self.answers > 0).then_some(self.waits_since)
     }
 
     /// Writes `wire` as its only answer, whatever was asked.
@@ -376,7 +382,7 @@ impl Connection {
     ) -> Result<Interest, End> {
         let is_idle = self.received.is_empty();
         if let (Phase::Head, Some(until)) = (&self.phase, self.drain) {
-            if is_idle && self.has_answered {
+            if is_idle && self.answers > 0 {
                 return Err(End::Close(Close::ByServer));
             }
             self.deadline = self.deadline.min(until);
@@ -596,7 +602,7 @@ impl Connection {
             self.deadline = self.waits_since + context.service.timeouts.write;
             return Ok(Answered::Busy(Interest::Write));
         }
-        self.has_answered = true;
+        self.answers = self.answers.saturating_add(1);
         if is_last {
             return self.leave(transport).map(Answered::Busy);
         }
@@ -614,7 +620,7 @@ impl Connection {
         if !rest.is_empty() {
             return Ok(Answered::Busy(Interest::Write));
         }
-        self.has_answered = true;
+        self.answers = self.answers.saturating_add(1);
         self.waits_since = transport.now();
         if is_last {
             return self.leave(transport).map(Answered::Busy);
