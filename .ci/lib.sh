@@ -44,8 +44,8 @@ end_group() {
     wait "$1" 2>/dev/null || true
 }
 
-# Runs a command in a process group of its own, so that nothing it starts outlives it. Its exit code is
-# left in `status`: a function in an `if`, or before `||`, would go on after errors.
+# Runs a command in a process group of its own, so that nothing it starts outlives it. Its exit code
+# is left in `status`: a function in an `if`, or before `||`, would go on after errors.
 run() {
     status=0
     set -m
@@ -72,8 +72,8 @@ as_root() {
     fi
 }
 
-# A new folder, removed when the script ends; its path is left in `folder`. Takes the beginning of its
-# path.
+# A new folder, removed when the script ends; its path is left in `folder`. Takes the beginning of
+# its path.
 make_scratch() {
     folder=$(mktemp -d "$1.XXXXXX")
     scratch+=("$folder")
@@ -133,8 +133,8 @@ need_postern() {
 }
 
 # Runs a command with a network and processes of its own: nothing leaves this machine, or reaches
-# anybody else on it. Clients use up ports by the thousand, and are not to wait for one; the server gets
-# its port from those that are reserved.
+# anybody else on it. Clients use up ports by the thousand, and are not to wait for one; the server
+# gets its port from those that are reserved.
 in_namespaces() {
     unshare --net --pid --fork --kill-child --mount-proc bash -euc '
         ip link set lo up

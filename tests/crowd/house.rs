@@ -87,8 +87,8 @@ pub fn workers() -> u64 {
     processors.max(2)
 }
 
-/// Whether the binary needs no loader (ELF: no program header of the type `PT_INTERP`, 3). Bounds of
-/// memory and size are for such a one.
+/// Whether the binary needs no loader (ELF: no program header of the type `PT_INTERP`, 3). Bounds
+/// of memory and size are for such a one.
 pub fn is_static() -> bool {
     let elf = fs::read(binary()).expect("the binary can be read");
     assert!(

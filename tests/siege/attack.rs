@@ -287,9 +287,9 @@ fn ask_and_never_read(field: &Field<'_>) -> io::Result<usize> {
 /// How many connections stop reading together.
 const STOPPED: usize = 16;
 
-/// Pipelines requests and reads the answers for a moment, so that the kernel has every reason to give
-/// larger buffers to the server's sockets. Then nothing is read any more, but as much is asked for as
-/// is taken.
+/// Pipelines requests and reads the answers for a moment, so that the kernel has every reason to
+/// give larger buffers to the server's sockets. Then nothing is read any more, but as much is asked
+/// for as is taken.
 fn read_and_stop(field: &Field<'_>) -> io::Result<usize> {
     let mut readers = Readers::connect(field)?;
     readers.read_for(Duration::from_millis(500));
@@ -391,8 +391,8 @@ impl Readers {
 }
 
 impl Reader {
-    /// Sends what is taken at once, and begins anew when all is sent. Whether the connection is over,
-    /// reading tells.
+    /// Sends what is taken at once, and begins anew when all is sent. Whether the connection is
+    /// over, reading tells.
     fn ask(&mut self) {
         self.ask_once();
         self.asked %= self.asking.len();

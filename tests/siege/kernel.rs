@@ -1,8 +1,8 @@
 //! What the kernel holds for the server's connections, and whom it turns away.
 //!
-//! Memory is what ss tells of each socket: what has been received (`r`), what is to be sent (`w`) and
-//! what is allocated ahead (`f`). The `mem` of `/proc/net/sockstat` would not do: it is the whole
-//! machine's in every network namespace, in pages, and has the attackers' sockets in it.
+//! Memory is what ss tells of each socket: what has been received (`r`), what is to be sent (`w`)
+//! and what is allocated ahead (`f`). The `mem` of `/proc/net/sockstat` would not do: it is the
+//! whole machine's in every network namespace, in pages, and has the attackers' sockets in it.
 
 use std::fs;
 use std::process::Command;

@@ -138,8 +138,8 @@ impl Outcome {
         let (Turned { away, syns_again }, (asked, allowed)) = (self.turned, self.queue);
         println!("\nidle again after: {idle}; logged: {:?}", self.log);
         println!(
-            "queue to be accepted: {asked} of {allowed} that may be; found full: {away} times; SYNs \
-             sent again: {syns_again}"
+            "queue to be accepted: {asked} of {allowed} that may be; found full: {away} times; \
+             SYNs sent again: {syns_again}"
         );
     }
 

@@ -29,8 +29,8 @@ pub struct MachineSeconds {
     pub all: f64,
 }
 
-/// Reads them. `/proc/stat` alone would not do: kernels differ in whether what a process does on the
-/// loopback interface is the process's time or nobody's.
+/// Reads them. `/proc/stat` alone would not do: kernels differ in whether what a process does on
+/// the loopback interface is the process's time or nobody's.
 pub fn machine_seconds() -> MachineSeconds {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
@@ -63,8 +63,8 @@ pub fn resident_bytes(root: u32) -> u64 {
     1024 * family(root).iter().filter_map(kib).sum::<u64>()
 }
 
-/// Waits until a child has ended, but leaves it to be waited for: until then its `/proc` entry tells
-/// what it used.
+/// Waits until a child has ended, but leaves it to be waited for: until then its `/proc` entry
+/// tells what it used.
 pub fn wait_for_end(child: &Child) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     // Fails only when it is not our child any more, and so has ended.

@@ -103,8 +103,8 @@ impl Results<'_> {
         };
         let _ = writeln!(
             text,
-            "\nOther processes, or the machine's host, had {usual:.0} % of the CPU time (median of all \
-             measurements; {most:.0} % at most).{verdict}"
+            "\nOther processes, or the machine's host, had {usual:.0} % of the CPU time (median of \
+             all measurements; {most:.0} % at most).{verdict}"
         );
     }
 
@@ -192,7 +192,8 @@ impl Results<'_> {
         Some(median(256)? / median(8)?)
     }
 
-    /// The most resident memory of a build with its default cache and so many connections, in bytes.
+    /// The most resident memory of a build with its default cache and so many connections, in
+    /// bytes.
     fn most_resident(&self, connections: usize, build: usize) -> Option<f64> {
         let server = Server::postern(build);
         let own = self
@@ -234,7 +235,8 @@ enum Wanted {
     AtMost(f64),
 }
 
-/// The ratios that postern shall reach: with 64 connections at `warn`, unless the text says otherwise.
+/// The ratios that postern shall reach: with 64 connections at `warn`, unless the text says
+/// otherwise.
 const RATIOS: &[Target] = &[
     Target {
         about: "public / nginx's fixed answer",

@@ -131,8 +131,9 @@ impl Context {
     }
 }
 
-/// Worker threads are what keeps connections. A worker per core: the (2 x cores) + 1 that gunicorn's
-/// documentation starts from took more CPU per request, and more memory, for as many requests.
+/// Worker threads are what keeps connections. A worker per core: the (2 x cores) + 1 that
+/// gunicorn's documentation starts from took more CPU per request, and more memory, for as many
+/// requests.
 fn gunicorn(command: &mut Command, condition: Condition, port: u16) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     command
