@@ -1,7 +1,7 @@
 # What the scripts of this repository share. For bash, to be sourced once the options are set.
 # shellcheck shell=bash
 
-# Nobody is there to answer.
+# No command reads a terminal.
 exec </dev/null
 
 # Folders that are removed when the script ends.
@@ -132,9 +132,9 @@ need_postern() {
     export POSTERN_BIN
 }
 
-# Runs a command with a network and processes of its own: nothing leaves this machine, or reaches
-# anybody else on it. Clients use up ports by the thousand, and are not to wait for one; the server
-# gets its port from those that are reserved.
+# Runs a command in a network and a process namespace of its own: no packet leaves it, and no
+# process outlives it. Clients use ports by the thousand, so almost all may be used; the reserved
+# ones are for the server.
 in_namespaces() {
     unshare --net --pid --fork --kill-child --mount-proc bash -euc '
         ip link set lo up

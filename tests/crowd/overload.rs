@@ -1,4 +1,4 @@
-//! More clients than places, from one address, while somebody at another one is to be served.
+//! More clients than places, all from one address, and a client at another address.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,11 +17,11 @@ use crate::table::Table;
 /// How long each load goes on, in seconds.
 const SECONDS: u64 = 5;
 const PLACES: &str = "256";
-/// All of these have places, and so has somebody else.
+/// All of these get a place, and so does the client at the other address.
 const FITTING: usize = 248;
-/// More than have, and the part of the answers that must be left.
+/// More than get one, and the required part of the answers per second.
 const CROWDS: [(usize, f64); 3] = [(320, 0.8), (480, 0.7), (1024, 0.3)];
-/// As many as can be served or wait: 503 is for others only.
+/// This many have a place or wait for one: 503 is only for more than that.
 const WITHOUT_REFUSAL: usize = 512;
 
 pub fn public(table: &mut Table) {
@@ -53,12 +53,12 @@ fn overload(table: &mut Table, name: &str, path: &'static str, has_token: bool) 
     }
 }
 
-/// What became of a crowd, and of somebody else meanwhile.
+/// How a crowd was served, and the client at another address meanwhile.
 struct Crowd {
     connections: usize,
     wrk: Summary,
     other: Record,
-    /// How often each status came to one that came with the crowd.
+    /// How often each status was seen from the address of the crowd.
     statuses: BTreeMap<String, usize>,
 }
 
@@ -78,7 +78,7 @@ impl Crowd {
         let wrk = load.start().expect("wrk is installed");
         // Until shortly before the crowd leaves.
         let end = Instant::now() + Duration::from_secs(SECONDS) - Duration::from_millis(200);
-        let mut other = Record::new("somebody else");
+        let mut other = Record::new("another address");
         let mut one_of_them = Record::new("one of the crowd");
         let statuses = Mutex::new(BTreeMap::<String, usize>::new());
         std::thread::scope(|scope| {
@@ -114,7 +114,7 @@ impl Crowd {
             table.none(&what, not_asked);
             table.none(&about("answers other than 200"), errors.status);
         } else {
-            // Who is refused may be told so before having asked.
+            // A refused client may get its 503 before it has sent a request.
             table.tell(&what, &not_asked.to_string());
             table.tell(&about("answers other than 200"), &errors.status.to_string());
             let ok = ["200", "503 with Retry-After: 1"];
@@ -137,13 +137,13 @@ impl Crowd {
         }
         let asked = self.other.answered() + self.other.failed();
         table.all(
-            &about("somebody else answered"),
+            &about("another address answered"),
             self.other.answered(),
             asked,
         );
         let p99 = self.other.percentile(99);
         table.within(
-            &about("somebody else, p99"),
+            &about("another address, p99"),
             p99,
             Duration::from_millis(150),
         );

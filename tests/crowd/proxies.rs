@@ -17,7 +17,7 @@ const CLIENTS: usize = 480;
 /// At least so many answers are looked at.
 const ANSWERS: f64 = 20_000.0;
 const SECONDS: u64 = 5;
-/// Who runs the proxies when root runs this: nobody.
+/// The user `nobody`, who runs the proxies when this runs as root.
 const NOBODY: &str = "65534";
 
 pub fn nginx(table: &mut Table) {

@@ -1,4 +1,4 @@
-//! A server that starts with keys on disk, and what it takes before anybody comes.
+//! A server that starts with keys on disk: how fast it answers, and what it takes when idle.
 
 use std::fs;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::support::{PATIENCE, TempDir};
 use crate::table::Table;
 
 const STARTS: usize = 21;
-/// Of these the memory is looked at, too, once they have settled.
+/// The memory of this many is measured, too, when they are idle.
 const SETTLED: usize = 3;
-/// What postern was before the sockets waited in the kernel.
+/// The size of the binary with a thread for each connection.
 const MOST_BYTES: f64 = 2_093_432.0;
 
 pub fn run(table: &mut Table) {

@@ -1,4 +1,4 @@
-//! What the kernel holds for the server's connections, and whom it turns away.
+//! What the kernel holds for the server's connections, and how many connections it drops.
 //!
 //! Memory is what ss tells of each socket: what has been received (`r`), what is to be sent (`w`)
 //! and what is allocated ahead (`f`). The `mem` of `/proc/net/sockstat` would not do: it is the
@@ -14,7 +14,7 @@ use crate::support::sockets::{Socket, sockets};
 pub struct Held {
     /// Connections that the server has accepted and not closed.
     pub accepted: u64,
-    /// Those that it has closed, and whose last bytes nobody has taken.
+    /// Closed by the server, with bytes that the peer has not taken.
     pub orphans: u64,
     /// Bytes for both.
     pub memory: u64,
@@ -61,26 +61,26 @@ impl Held {
     }
 }
 
-/// What became of those who connected, in this network namespace, since it was made.
+/// Connections that the kernel dropped, in this network namespace, since it was made.
 #[derive(Debug, Clone, Copy)]
-pub struct Turned {
-    /// Those for whom there was no room in the queue to be accepted.
-    pub away: u64,
-    /// SYNs that were sent once more.
+pub struct Drops {
+    /// Dropped because the accept queue was full.
+    pub queue_full: u64,
+    /// SYNs that were sent again.
     pub syns_again: u64,
 }
 
-impl Turned {
-    pub fn now() -> Turned {
-        Turned {
-            away: counter("ListenOverflows"),
+impl Drops {
+    pub fn now() -> Drops {
+        Drops {
+            queue_full: counter("ListenOverflows"),
             syns_again: counter("TCPSynRetrans"),
         }
     }
 
-    pub fn since(self, before: Turned) -> Turned {
-        Turned {
-            away: self.away - before.away,
+    pub fn since(self, before: Drops) -> Drops {
+        Drops {
+            queue_full: self.queue_full - before.queue_full,
             syns_again: self.syns_again - before.syns_again,
         }
     }
@@ -96,8 +96,7 @@ fn counter(name: &str) -> u64 {
     number.unwrap_or_else(|| panic!("no {name} in /proc/net/netstat"))
 }
 
-/// How many connections may wait to be accepted: what the server asked for, and what the system
-/// allows.
+/// The length of the accept queue: what the server asked for, and what the system allows.
 pub fn queue_lengths(port: u16) -> (u64, u64) {
     let filter = format!("sport = :{port}");
     let output = Command::new("ss").args(["-tlnH", &filter]).output();

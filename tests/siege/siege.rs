@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use attack::{Field, Source};
-use kernel::{Held, Turned, queue_lengths};
+use kernel::{Drops, Held, queue_lengths};
 use support::TempDir;
 use support::besieged::MIB;
 use support::postern::Postern;
@@ -37,8 +37,7 @@ const MAX_SOCKET: u64 = 64 * 1024;
 const MAX_ACCEPTED: u64 = 256 + 256 + 64;
 /// The most that the kernel may hold for all connections some time after the siege, and that time.
 const MAX_LEFT: (u64, Duration) = (2 * MIB, Duration::from_secs(25));
-/// The longest that a client on a kept connection may wait, but for one request in a hundred. There
-/// is no promise about it: it may have been closed, and have to connect again.
+/// The p99 on a kept connection. The promise is about new ones; this bound only finds a stall.
 const MAX_P99_KEPT: Duration = Duration::from_secs(5);
 
 /// How often each client asks.
@@ -54,16 +53,16 @@ fn main() -> ExitCode {
     raise_descriptor_limit();
     let siege = Siege::begin(settings.processor.as_deref());
     let before = siege.look();
-    let turned = Turned::now();
+    let drops = Drops::now();
     let (clients, peak) = siege.endure(&settings);
-    let turned = Turned::now().since(turned);
+    let drops = Drops::now().since(drops);
     let calm = siege.recover(before.usage, settings.calm);
     let outcome = Outcome {
         before,
         clients,
         peak,
         calm,
-        turned,
+        drops,
         queue: queue_lengths(siege.postern.addr().port()),
         log: read_log(&siege.log).expect("the log is a file of ours"),
     };
@@ -89,8 +88,8 @@ struct Outcome {
     clients: [Record; 2],
     peak: Look,
     calm: Calm,
-    turned: Turned,
-    /// The lengths of the queue to be accepted: of the server, and the most there may be.
+    drops: Drops,
+    /// The length of the accept queue, and the most that the system allows.
     queue: (u64, u64),
     log: Log,
 }
@@ -111,7 +110,7 @@ impl Outcome {
         self.clients.iter().for_each(Record::print);
         println!(
             "\n| server | memory | threads | descriptors | connections | orphans | socket memory \
-             | of not accepted ones | largest |\n|---|---|---|---|---|---|---|---|---|"
+             | not accepted | largest |\n|---|---|---|---|---|---|---|---|---|"
         );
         let soon = format!("after {} s", MAX_LEFT.1.as_secs());
         let moments = [
@@ -135,10 +134,14 @@ impl Outcome {
         let idle_after = self.calm.idle_after;
         let idle_after = idle_after.map(|time| format!("{:.0} s", time.as_secs_f64()));
         let idle = idle_after.as_deref().unwrap_or("never");
-        let (Turned { away, syns_again }, (asked, allowed)) = (self.turned, self.queue);
+        let Drops {
+            queue_full,
+            syns_again,
+        } = self.drops;
+        let (asked, allowed) = self.queue;
         println!("\nidle again after: {idle}; logged: {:?}", self.log);
         println!(
-            "queue to be accepted: {asked} of {allowed} that may be; found full: {away} times; \
+            "accept queue: {asked}, the system allows {allowed}; full: {queue_full} times; \
              SYNs sent again: {syns_again}"
         );
     }
@@ -174,8 +177,8 @@ impl Outcome {
                 "the kernel held on to too much after the siege",
             ),
             (
-                self.turned.away > 0 && asked < allowed,
-                "a longer queue would have kept somebody",
+                self.drops.queue_full > 0 && asked < allowed,
+                "a longer accept queue would have kept connections",
             ),
             (
                 calm.idle_after.is_none(),
@@ -228,7 +231,7 @@ struct Siege {
     tenant: Tenant,
     token: String,
     log: PathBuf,
-    /// Connections of strangers who do not let go when the siege is over.
+    /// Connections that attackers keep open when the siege is over.
     held: Mutex<Vec<TcpStream>>,
     _folder: TempDir,
 }
