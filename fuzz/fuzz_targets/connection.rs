@@ -67,7 +67,23 @@ fuzz_target!(|data: &[u8]| {
 fn fill_buffers() {
     // The path's bytes sum up to 8191: see `answers::respond`.
     let head = format!("GET /{}P HTTP/1.0\r\n\r\n", "~".repeat(64));
-    BUFFERS.with_borrow_mut(|buffers| run(head.as_bytes(), &Behaviour::new(&[0; 8]), buffers));
+    let behaviour = Behaviour::new(&[0; 8]);
+    let server = Surroundings::new(&behaviour, Clock::default());
+    let server = Arc::new(Mutex::new(server));
+    let service = service(&behaviour, &server);
+    let mut peer = Peer::new(head.as_bytes(), &behaviour, Clock::default());
+    let mut connection = Connection::new(peer.start, &service.timeouts);
+    let context = Context {
+        service: &service,
+        peer: &"peer",
+        lifecycle: &Server(server),
+    };
+    while peer.written.is_empty() {
+        BUFFERS.with_borrow_mut(|buffers| {
+            connection.step(Event::Ready, &mut peer, buffers, context);
+        });
+    }
+    assert!(peer.written.len() > 4096);
 }
 
 fn run(stream: &[u8], behaviour: &Behaviour, buffers: &mut Buffers) {
@@ -237,7 +253,13 @@ impl Drive<'_> {
     fn check_answers(&mut self) {
         let reads = self.peer.reads_in_step;
         assert!(reads <= MAX_READS, "{reads} reads in one step");
-        let handled = self.server.0.lock().expect("no handler panics").handled.len();
+        let handled = self
+            .server
+            .0
+            .lock()
+            .expect("no handler panics")
+            .handled
+            .len();
         assert!(handled <= self.handled + MAX_ANSWERS);
         for _ in self.handled..handled {
             let Start::Request(_, length) = read(&self.peer.stream[self.at..]) else {
@@ -251,7 +273,7 @@ impl Drive<'_> {
     /// Whether it waits for the right thing, since the right time, and until the right time.
     fn check_wait(&mut self, interest: Interest) {
         let time = self.peer.time();
-        assert!(!self.peer.has_ended && !self.peer.is_broken, "it goes on");
+        assert!(!self.peer.is_over(), "it goes on");
         assert_eq!(self.connection.awaits(), interest);
         assert_eq!(self.connection.is_draining(), self.drains_until.is_some());
         let (since, deadline, heap) = match (interest, self.peer.unfinished) {
@@ -315,7 +337,7 @@ impl Drive<'_> {
                 assert!(time >= blocked + WRITE);
             }
             Close::ByServer => {
-                assert!(!self.peer.has_ended && !self.peer.is_broken);
+                assert!(!self.peer.is_over());
                 assert!(self.peer.unfinished.is_none(), "an answer is cut short");
                 let drains = self.drains_until.is_some();
                 let is_over = match self.peer.write_closed {
