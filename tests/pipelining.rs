@@ -105,6 +105,23 @@ fn a_client_that_ends_its_side_gets_all_answers() {
 }
 
 #[test]
+fn a_slow_reader_that_ends_its_side_gets_all_answers() {
+    let server = Besieged::start(&[]);
+    for count in [16, 17, 100] {
+        let (requests, statuses) = mixed(count);
+        let mut client = Client::connect_narrow(A, server.addr());
+        client.send(requests);
+        client.close_write();
+        for (at, status) in statuses.into_iter().enumerate() {
+            thread::sleep(Duration::from_millis(1));
+            assert_eq!(client.response().status, status, "{at} of {count}");
+        }
+        client.assert_closed();
+    }
+    server.assert_unharmed();
+}
+
+#[test]
 fn a_hundred_thousand_pipelined_requests_are_all_answered() {
     const COUNT: usize = 100_000;
     let server = Besieged::start(&[("RUST_LOG", "warn")]);

@@ -33,6 +33,8 @@ use crate::escape::Escaped;
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// Requests that one step answers, at most, before other connections have their turn.
 const MAX_ANSWERS: usize = 16;
+/// So many answers together take a few KiB, wherever they wait.
+const FEW_ANSWERS: u32 = 8;
 /// Reads that one step discards, at most.
 const MAX_DISCARDS: usize = 4;
 /// The longest logged path, in bytes.
@@ -55,6 +57,10 @@ pub trait Transport {
     /// # Errors
     /// What the socket says.
     fn close_write(&mut self) -> io::Result<()>;
+    /// Whether the peer has read most of what was written.
+    fn has_room(&self) -> bool {
+        true
+    }
     /// The clock that deadlines are measured by; a stand-in may let time pass without waiting.
     fn now(&self) -> Instant {
         Instant::now()
@@ -204,6 +210,9 @@ enum Phase {
     Writing { rest: Vec<u8>, is_last: bool },
     /// The last answer has been written. Input is discarded.
     Leaving,
+    /// The peer has closed its side, and has much to read yet. To close now would leave all that to
+    /// the kernel, or take it from the peer.
+    Closing,
 }
 
 /// A connection.
@@ -270,7 +279,7 @@ impl Connection {
     /// What it waits for since its latest step.
     pub fn awaits(&self) -> Interest {
         match self.phase {
-            Phase::Writing { .. } => Interest::Write,
+            Phase::Writing { .. } | Phase::Closing => Interest::Write,
             _ if self.has_news => Interest::Turn,
             _ => Interest::Read,
         }
@@ -289,17 +298,12 @@ impl Connection {
 
     /// Whether its last answer has been written.
     pub fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Leaving)
+        matches!(self.phase, Phase::Leaving | Phase::Closing)
     }
 
     /// Whether it has been told that the server drains.
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()
-    }
-
-    /// How many answers it was sent.
-    pub fn answers(&self) -> u32 {
-        self.answers
     }
 
     /// When it was last sent an answer, if it was.
@@ -338,6 +342,9 @@ impl Connection {
         let waited_since = self.waits_since;
         // What is there is served first, also at a deadline.
         let mut outcome = self.advance(transport, buffers, context);
+        if let Err(End::Close(Close::ByPeer)) = outcome {
+            outcome = self.close_by_peer(transport, context);
+        }
         if let Ok(interest @ (Interest::Read | Interest::Write)) = outcome {
             // A wait that has just begun need not be compared with the clock.
             let is_new = self.waits_since != waited_since;
@@ -367,6 +374,7 @@ impl Connection {
         }
         match self.phase {
             Phase::Leaving => discard(transport, &mut buffers.input),
+            Phase::Closing => Err(End::Close(Close::ByPeer)),
             _ => self.read_requests(transport, buffers, context),
         }
     }
@@ -397,7 +405,7 @@ impl Connection {
                 let head = std::mem::take(&mut self.received);
                 self.refuse(Refusal::Late, &head, transport, output, context)
             }
-            Phase::Writing { .. } => Err(End::Close(Close::Stalled)),
+            Phase::Writing { .. } | Phase::Closing => Err(End::Close(Close::Stalled)),
             Phase::Leaving => Err(End::Close(Close::ByServer)),
         }
     }
@@ -638,6 +646,22 @@ impl Connection {
         self.deadline = self.waits_since + DISCARD_TIME;
         transport.close_write()?;
         Ok(Interest::Read)
+    }
+
+    /// The peer will send no more: closes, once it has read most of its answers.
+    fn close_by_peer(
+        &mut self,
+        transport: &mut impl Transport,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        if self.answers <= FEW_ANSWERS || transport.has_room() {
+            return Err(End::Close(Close::ByPeer));
+        }
+        self.phase = Phase::Closing;
+        self.received = Vec::new();
+        self.has_news = false;
+        self.deadline = self.waits_since + context.service.timeouts.write;
+        Ok(Interest::Write)
     }
 }
 

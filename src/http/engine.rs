@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use log::{error, warn};
 
 use super::connection::{
-    Buffers, Close, Connection, Context, Event, Interest, Lifecycle, Next, Service,
+    Buffers, Close, Connection, Context, Event, Interest, Lifecycle, Next, Service, Transport,
 };
 use super::crew::Crew;
 use super::intake::Intake;
@@ -40,9 +40,6 @@ use crate::logging::Throttle;
 const DRAIN_REQUEST_TIME: Duration = Duration::from_secs(2);
 /// How often the log tells of refused connections.
 pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// So many answers together take a few KiB, wherever they wait.
-const FEW_ANSWERS: u32 = 8;
 
 /// The timers that are not a connection's.
 const PLACES_TIMER: u32 = 0;
@@ -330,10 +327,6 @@ impl Engine {
         let may_linger = match (close, member.connection.last_answer()) {
             (Close::Stalled, _) => false,
             _ if member.connection.is_writing() => false,
-            // A peer that closes can do so without having read. A few answers are not much.
-            (Close::ByPeer, _) if member.connection.answers() > FEW_ANSWERS => {
-                member.socket.has_room()
-            }
             (Close::ByPeer, _) | (_, None) => true,
             // What was not acknowledged for so long has ended the connection already.
             (Close::ByServer, Some(last)) if last + timeout < now => true,

@@ -183,16 +183,6 @@ impl Socket {
         self.peek().is_ok_and(|length| length > 0)
     }
 
-    /// Whether there is room to write, as the poller tells it: with little left there is none.
-    pub fn has_room(&self) -> bool {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let mut polled = [PollFd::new(&self.fd, PollFlags::OUT)];
-        poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
-    }
-
     fn peek(&self) -> Result<usize, Errno> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         recv(&self.fd, &mut [0_u8], flags).map(|(_, length)| length)
@@ -227,6 +217,16 @@ impl Transport for Socket {
 
     fn close_write(&mut self) -> io::Result<()> {
         Ok(shutdown(&self.fd, Shutdown::Write)?)
+    }
+
+    /// As the poller tells it: with little room left there is none.
+    fn has_room(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut polled = [PollFd::new(&self.fd, PollFlags::OUT)];
+        poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 }
 

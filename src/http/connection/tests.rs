@@ -99,6 +99,10 @@ impl Transport for Peer {
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        self.unread < self.window
+    }
+
     fn now(&self) -> Instant {
         self.now
     }
@@ -388,6 +392,30 @@ fn a_peer_that_does_not_read_is_stalled() {
     let start = drive.peer.now;
     assert_eq!(drive.run(), Close::Stalled);
     assert_eq!(drive.peer.now - start, TIMEOUTS.write);
+}
+
+#[test]
+fn a_peer_that_has_closed_its_side_is_given_time_to_read() {
+    for last in [get("/"), b"GET / HTTP/1.0\r\n\r\n".to_vec()] {
+        for reads in [true, false] {
+            let mut requests = get("/").repeat(FEW_ANSWERS as usize);
+            requests.extend(&last);
+            let mut drive = Drive::new(vec![Step::Send(requests), Step::Close]);
+            assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Read));
+            let (start, unread) = (drive.peer.now, drive.peer.unread);
+            drive.peer.window = unread;
+            assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Write));
+            assert!(drive.connection.is_leaving(), "it needs no place");
+            if reads {
+                drive.peer.unread = 0;
+                assert_eq!(drive.run(), Close::ByPeer);
+                assert_eq!(drive.peer.now, start);
+            } else {
+                assert_eq!(drive.run(), Close::Stalled);
+                assert_eq!(drive.peer.now - start, TIMEOUTS.write);
+            }
+        }
+    }
 }
 
 #[test]
