@@ -160,14 +160,27 @@ fn who_pipelines_and_stops_reading_takes_little() {
 #[test]
 fn who_pipelines_to_a_passed_socket_takes_little() {
     let tenant = Tenant::start();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    let postern = Postern::builder(&tenant)
-        .env("WRITE_TIMEOUT_SECONDS", "3600")
-        .socket(listener)
-        .start();
-    assert_takes_little(Peer::connect_all(A, addr), addr);
-    assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+    for comes_before in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut peers = Vec::new();
+        if comes_before {
+            // Only who makes the socket can bound what they may send before there is a server.
+            let socket = SockRef::from(&listener);
+            socket.set_recv_buffer_size(12 * 1024).unwrap();
+            socket.set_send_buffer_size(12 * 1024).unwrap();
+            peers = Peer::connect_all(A, addr);
+        }
+        let postern = Postern::builder(&tenant)
+            .env("WRITE_TIMEOUT_SECONDS", "3600")
+            .socket(listener)
+            .start();
+        if !comes_before {
+            peers = Peer::connect_all(A, addr);
+        }
+        assert_takes_little(peers, addr);
+        assert_eq!(postern.get(PUBLIC, &[]).status, 200);
+    }
 }
 
 #[test]

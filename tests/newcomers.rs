@@ -3,8 +3,7 @@
 
 mod support;
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use support::crowd::{
 };
 use support::sockets::wait_until_accepted_unread;
 use support::usage::usage;
-use support::wait_until;
+use support::{Ending, wait_until};
 
 /// Waits until one of these has been answered or closed, and says which.
 #[track_caller]
@@ -227,37 +226,55 @@ fn whoever_leaves_takes_no_place() {
     });
 }
 
-/// Asks for what takes a while, again and again on new connections, until so many of all have been
+/// Asks for what takes a while, again and again on new connections, and counts how often it is
 /// refused.
-fn ask_until_refused(stalled: &Stalled, source: IpAddr, refused: &AtomicUsize, count: usize) {
-    while refused.load(Ordering::Relaxed) < count {
-        let mut client = Client::connect_from(source, stalled.addr());
+fn ask_without_end(stalled: &Stalled, refused: &AtomicUsize, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let mut client = Client::connect_from(A, stalled.addr());
         client.send(stalled.request());
         let response = client.try_response(false);
         if response.is_ok_and(|response| response.message() == "Service Unavailable") {
             refused.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// How many refusals a line in the log tells of.
+fn refusals(line: &str) -> usize {
+    let (_, others) = line.rsplit_once('(').expect("it says how many more");
+    let others: usize = others.split(' ').next().unwrap().parse().unwrap();
+    others + 1
 }
 
 #[test]
 fn three_hundred_refusals_are_a_line_in_ten_seconds() {
     const COUNT: usize = 300;
-    const WARN: &str = " WARN ";
     let stalled = Stalled::start(&[("MAX_CONNECTIONS", "2")]);
-    let refused = AtomicUsize::new(0);
+    let (refused, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let begun = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| ask_until_refused(&stalled, A, &refused, COUNT));
-        }
-    });
-    let most = begun.elapsed().as_secs() as usize / 10 + 1;
-    let is_about_it = |line: &&String| line.contains(WARN) && line.contains("503");
+    let is_about_it = |line: &&String| line.contains(" WARN ") && line.contains("503");
     let lines = || -> Vec<_> {
         let logs = stalled.postern.logs();
         logs.iter().filter(is_about_it).cloned().collect()
     };
-    wait_until("there is a line", || !lines().is_empty());
+    thread::scope(|scope| {
+        let _end = Ending(&is_over);
+        for _ in 0..8 {
+            scope.spawn(|| ask_without_end(&stalled, &refused, &is_over));
+        }
+        wait_until("there is a line", || !lines().is_empty());
+        wait_until("so many are refused", || {
+            refused.load(Ordering::Relaxed) >= COUNT
+        });
+        let most = begun.elapsed().as_secs() as usize / 10 + 1;
+        assert!(lines().len() <= most, "{:#?}", lines());
+        // The next line tells of all since.
+        wait_until("all are counted", || {
+            let counts = lines().iter().map(|line| refusals(line)).sum::<usize>();
+            counts >= COUNT
+        });
+    });
+    let most = begun.elapsed().as_secs() as usize / 10 + 1;
     assert!(lines().len() <= most, "{:#?}", lines());
 }
