@@ -126,7 +126,8 @@ fn main() -> ExitCode {
     } else {
         LevelFilter::Info
     };
-    if let Err(error) = logging::init(level) {
+    logging::init(level);
+    if let Err(error) = logging::start() {
         eprintln!("demo: cannot start a thread: {error}");
         return ExitCode::FAILURE;
     }

@@ -46,18 +46,15 @@ thread_local! {
 static QUEUE: Queue = Queue::new(Duration::from_millis(20));
 
 /// How long [`flush`] waits for a reader of standard error that reads nothing.
-const READER_TIME: Duration = Duration::from_millis(150);
+const READER_TIME: Duration = Duration::from_millis(200);
 
-/// Sends the records of the `log` crate to standard error, those of postern from `level` on.
+/// Sends the records of the `log` crate to standard error, those of postern from `level` on. They
+/// are written once [`start`] has been called.
 ///
 /// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
 /// systemd journal, which notes the time itself, lines begin with their priority instead. A second
 /// call changes nothing.
-///
-/// # Errors
-/// If the thread that writes cannot be started. Then nothing is logged.
-pub fn init(level: LevelFilter) -> io::Result<()> {
-    start()?;
+pub fn init(level: LevelFilter) {
     let others = match level {
         LevelFilter::Trace => LevelFilter::Trace,
         _ => level.min(LevelFilter::Warn),
@@ -73,7 +70,27 @@ pub fn init(level: LevelFilter) -> io::Result<()> {
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(max_level);
     }
-    Ok(())
+}
+
+/// Starts the thread that writes, unless it is running.
+///
+/// For a server, call it once the server has started: with glibc, each new thread takes up to
+/// 64 MiB of address space, until the server has adapted to what there is.
+///
+/// # Errors
+/// If the thread cannot be started. Then nothing is logged.
+pub fn start() -> io::Result<()> {
+    let form = Form::of_stderr();
+    let is_file = stderr_metadata().is_some_and(|metadata| metadata.is_file());
+    QUEUE.start(Stderr, is_file, move |lost, line| {
+        let args = format_args!("{lost} log lines were lost: standard error did not take them");
+        let record = Record::builder()
+            .level(Level::Warn)
+            .target(module_path!())
+            .args(args)
+            .build();
+        form.print(&record, line);
+    })
 }
 
 /// Makes every panic one line on standard error.
@@ -95,7 +112,7 @@ pub fn complain(text: &str) {
 }
 
 /// Waits until all lines are written. Gives up if the reader of standard error reads nothing for
-/// 150 ms, and after 1.5 s in any case.
+/// 200 ms, and after 2 s in any case.
 pub fn flush() {
     QUEUE.flush(READER_TIME);
 }
@@ -103,21 +120,6 @@ pub fn flush() {
 /// How many lines were dropped since the start, because standard error did not take them.
 pub fn dropped() -> u64 {
     QUEUE.dropped()
-}
-
-/// Starts the thread that writes, unless it runs already.
-fn start() -> io::Result<()> {
-    let form = Form::of_stderr();
-    let is_file = stderr_metadata().is_some_and(|metadata| metadata.is_file());
-    QUEUE.start(Stderr, is_file, move |lost, line| {
-        let args = format_args!("{lost} log lines were lost: standard error did not take them");
-        let record = Record::builder()
-            .level(Level::Warn)
-            .target(module_path!())
-            .args(args)
-            .build();
-        form.print(&record, line);
-    })
 }
 
 fn write_fault(text: &str, max_bytes: usize) {

@@ -75,9 +75,7 @@ fn serve() -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if let Err(e) = logging::init(config.log_level) {
-        return fail(1, StartError::Thread(e));
-    }
+    logging::init(config.log_level);
     log::info!(
         "{VERSION} takes access tokens from {} for {}",
         config.issuer(),
@@ -95,6 +93,9 @@ fn serve() -> ExitCode {
         Ok(server) => server,
         Err(e) => return fail(e.exit_code(), e),
     };
+    if let Err(e) = logging::start() {
+        return fail(1, StartError::Thread(e));
+    }
     systemd::ready();
     server.wait_for_signals(signals);
     ExitCode::SUCCESS

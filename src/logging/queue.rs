@@ -108,7 +108,6 @@ impl Queue {
         let missing = CAPACITY.saturating_sub(state.lines.len());
         state.lines.reserve_exact(missing);
         state.is_file = is_file;
-        // Allocated here: glibc reserves 64 MiB of address space for a thread that allocates.
         let mut writer = Writer {
             out,
             notice,
@@ -127,7 +126,7 @@ impl Queue {
             .name("log".into())
             .stack_size(STACK_SIZE)
             .spawn(write)?;
-        state.thread = Thread::Writing;
+        state.thread = Thread::Woken;
         Ok(())
     }
 
@@ -179,8 +178,9 @@ impl Queue {
             let waited = self.emptied.wait_timeout_while(state, patience, is_busy);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let is_stalled = before == self.written.load(Ordering::Relaxed);
-            // A thread that waits for a processor is not stalled by a reader.
-            if !is_busy(&mut state) || (is_stalled && state.thread == Thread::Writing) {
+            // A thread that waits for a processor or a disk is not stalled by a reader.
+            let by_reader = state.thread == Thread::Writing && !state.is_file;
+            if !is_busy(&mut state) || (is_stalled && by_reader) {
                 break;
             }
         }
