@@ -175,6 +175,10 @@ impl Engine {
 
     /// Takes in a connection that has been accepted.
     pub(super) fn arrive(&self, socket: Socket, peer: Peer, buffers: &mut Buffers) {
+        // A peer that has gone needs no place, and takes none from others.
+        if self.is_full() && socket.is_over() {
+            return;
+        }
         let now = Instant::now();
         let mut member = Box::new(Member {
             connection: Connection::new(now, &self.service.timeouts),
@@ -380,8 +384,8 @@ impl Engine {
         hands.finish(buffers);
     }
 
-    /// Whether a connection could get a place now.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether a connection would have to wait for a place.
+    fn is_full(&self) -> bool {
         self.lock_places().is_full()
     }
 
@@ -691,6 +695,7 @@ impl Members for Hands<'_> {
 impl Engine {
     /// Answers 503 to a newcomer that gets no place.
     fn refuse(&self, number: u32, mut member: Box<Member>, buffers: &mut Buffers) {
+        self.count_refusal();
         if let Some(others) = self.refusals.pass(Instant::now()) {
             let peer = member.peer;
             warn!("{peer} 503: all connections are busy ({others} more since the last such line)");

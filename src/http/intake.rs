@@ -14,9 +14,9 @@ use super::socket::{Listening, Peer, Socket};
 
 /// The pauses after an `accept` that failed for lack of something: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How many connections are accepted while all places are taken, and in which time: so many can be
-/// refused without the others noticing.
-const FULL_LIMIT: (u32, Duration) = (64, Duration::from_millis(10));
+/// How many connections are refused in which time before accepting pauses: so many do not eat the
+/// time of those that are served.
+const MAX_REFUSALS: (u32, Duration) = (64, Duration::from_millis(10));
 /// At a drain: how long it may take to accept what is in the backlog. Clients may reconnect for
 /// ever.
 const BACKLOG_TIME: Duration = Duration::from_millis(250);
@@ -41,8 +41,8 @@ struct Pace {
     pause: Option<Duration>,
     /// Sockets that are not registered until the pause is over.
     paused: Vec<u32>,
-    /// Connections accepted in the current span while all places were taken, and when it began.
-    accepted_full: u32,
+    /// Connections refused in the current span, and when it began.
+    refused: u32,
     span: Option<Instant>,
 }
 
@@ -90,8 +90,8 @@ impl Engine {
         match accepted {
             Ok(Some((socket, peer))) => {
                 self.end_back_off();
-                if self.is_too_fast() {
-                    self.pause_intake(at, FULL_LIMIT.1);
+                if self.refuses_too_many() {
+                    self.pause_intake(at, MAX_REFUSALS.1);
                 } else {
                     self.rearm_listener(at);
                 }
@@ -152,19 +152,22 @@ impl Engine {
         paused.into_iter().for_each(|at| self.rearm_listener(at));
     }
 
-    /// Whether as many have been accepted as may be while all places are taken.
-    fn is_too_fast(&self) -> bool {
-        if !self.is_full() {
-            return false;
-        }
+    /// A connection has been refused.
+    pub(super) fn count_refusal(&self) {
         let mut pace = lock(&self.intake.pace);
         let now = Instant::now();
-        if pace.span.is_none_or(|began| began + FULL_LIMIT.1 <= now) {
+        if pace.span.is_none_or(|began| began + MAX_REFUSALS.1 <= now) {
             pace.span = Some(now);
-            pace.accepted_full = 0;
+            pace.refused = 0;
         }
-        pace.accepted_full += 1;
-        pace.accepted_full >= FULL_LIMIT.0
+        pace.refused += 1;
+    }
+
+    /// Whether as many have been refused as may be in the current span.
+    fn refuses_too_many(&self) -> bool {
+        let pace = lock(&self.intake.pace);
+        let is_now = |began: Instant| began.elapsed() < MAX_REFUSALS.1;
+        pace.refused >= MAX_REFUSALS.0 && pace.span.is_some_and(is_now)
     }
 
     /// How long to wait after a failure. The log is told of the first.

@@ -18,8 +18,9 @@ use super::limits::{self, TooLittleSpace};
 use super::poller::Poller;
 use super::socket::{Address, BUFFER_SIZE, Listening};
 
-/// Connections the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
+/// Connections the kernel keeps until they are accepted, if the system allows as many. One that finds
+/// the queue full is tried again by its peer a second later.
+const BACKLOG: i32 = 4096;
 /// How long a drain takes at most.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
