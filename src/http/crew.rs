@@ -139,7 +139,7 @@ impl Standby for Crew {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -170,11 +170,16 @@ mod tests {
         orders.send(true).unwrap();
         starts.recv_timeout(PATIENCE).expect("a replacement starts");
         // Whoever comes back first goes.
-        while crew.lock().serving > size {
+        let is_settled = || {
+            let count = crew.lock();
+            count.waiting == 0 && count.serving == size
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !is_settled() {
+            assert!(Instant::now() < deadline, "one too many stays");
             let _ = orders.send(false);
             thread::yield_now();
         }
-        assert_eq!(crew.lock().waiting, 0);
     }
 
     #[test]
