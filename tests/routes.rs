@@ -3,15 +3,24 @@
 
 mod support;
 
+use serde_json::json;
 use support::client::{self, Client, Response, bearer};
-use support::contract::{
-    ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, PUBLIC, PUBLIC_BODY, assert_headers,
-};
+use support::contract::{ADMIN, Needs, PROTECTED, PUBLIC, ROUTES, assert_headers};
 use support::postern::Postern;
 use support::tenant::Tenant;
 use support::token::{SUBJECT, Token};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// A token that every route accepts.
+fn all_permissions(tenant: &Tenant) -> String {
+    let permissions = ROUTES.map(|(_, needs, _)| match needs {
+        Needs::Permission(permission) => permission,
+        _ => "read:something-else",
+    });
+    let token = Token::user(tenant).claim("permissions", json!(permissions));
+    bearer(&token.sign())
+}
 
 /// What a request without a usable token gets.
 const AUTHENTICATE: &str = r#"{"message":"Requires authentication"}"#;
@@ -26,20 +35,42 @@ fn each_route_answers_its_own_message() {
     let tenant = Tenant::start();
     let postern = Postern::start(&tenant);
     let user = bearer(&Token::user(&tenant).sign());
-    let admin = bearer(&Token::user(&tenant).admin().sign());
-    for (path, token, body) in [
-        (PUBLIC, None, PUBLIC_BODY),
-        // It is not even looked at.
-        (PUBLIC, Some("Bearer rubbish"), PUBLIC_BODY),
-        (PROTECTED, Some(&*user), PROTECTED_BODY),
-        (PROTECTED, Some(&*admin), PROTECTED_BODY),
-        (ADMIN, Some(&*admin), ADMIN_BODY),
-    ] {
-        let headers: Vec<_> = token.map(|t| ("Authorization", t)).into_iter().collect();
-        let response = postern.get(path, &headers);
-        assert_answer(&response, 200, body, path);
-        assert_eq!(response.header("WWW-Authenticate"), None, "{path}");
+    for (path, needs, body) in ROUTES {
+        let permission = match needs {
+            Needs::Permission(permission) => permission,
+            _ => "read:something-else",
+        };
+        let token = Token::user(&tenant).claim("permissions", json!([permission]));
+        let permitted = bearer(&token.sign());
+        let statuses = match needs {
+            Needs::Nothing => [200, 200, 200, 200],
+            Needs::Token => [401, 401, 200, 200],
+            Needs::Permission(_) => [401, 401, 403, 200],
+        };
+        let headers = ["", "Bearer rubbish", &user, &permitted];
+        for (authorization, status) in headers.into_iter().zip(statuses) {
+            let response = postern.get(path, &[("Authorization", authorization)]);
+            let what = format!("{path} {authorization:?}");
+            assert_eq!(response.status, status, "{what}");
+            let challenge = response.header("WWW-Authenticate");
+            if status == 200 {
+                assert_answer(&response, 200, body, &what);
+                assert_eq!(challenge, None, "{what}");
+            } else if status == 403 {
+                assert_answer(&response, 403, &denied(permission), &what);
+                let scope = format!("scope=\"{permission}\"");
+                assert!(challenge.unwrap().contains(&scope), "{what}: {challenge:?}");
+            }
+        }
     }
+}
+
+/// The body of 403.
+fn denied(permission: &str) -> String {
+    format!(
+        "{{\"message\":\"Permission denied\",\"error\":\"insufficient_scope\",\
+         \"error_description\":\"Requires {permission}\"}}"
+    )
 }
 
 #[test]
@@ -79,17 +110,16 @@ fn head_is_get_without_the_body() {
 fn options_names_the_methods_of_what_is_known() {
     let tenant = Tenant::start();
     let postern = Postern::start(&tenant);
-    for (target, is_known) in [
-        (PUBLIC, true),
-        (PROTECTED, true),
-        (ADMIN, true),
+    let routes = ROUTES.map(|(path, ..)| (path, true));
+    let others = [
         ("*", true),
         ("http://localhost", true),
         ("/api/messages/admin?x=*", true),
         ("/", false),
         ("/*", false),
         ("/api/messages/", false),
-    ] {
+    ];
+    for (target, is_known) in routes.into_iter().chain(others) {
         let response = client::request(postern.addr(), "OPTIONS", target, &[]);
         let allow = response.header("Allow");
         if is_known {
@@ -112,7 +142,7 @@ fn any_other_method_is_not_allowed() {
         "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "get", "Head", "options", "QUERY",
         "G", "!#$%",
     ] {
-        for path in [PUBLIC, PROTECTED, ADMIN] {
+        for (path, ..) in ROUTES {
             let headers = [("Authorization", &*token)];
             let response = client::request(postern.addr(), method, path, &headers);
             let what = format!("{method} {path}");
@@ -164,12 +194,8 @@ fn paths_match_byte_for_byte() {
 fn the_query_is_ignored() {
     let tenant = Tenant::start();
     let postern = Postern::start(&tenant);
-    let token = bearer(&Token::user(&tenant).admin().sign());
-    for (path, body) in [
-        (PUBLIC, PUBLIC_BODY),
-        (PROTECTED, PROTECTED_BODY),
-        (ADMIN, ADMIN_BODY),
-    ] {
+    let token = all_permissions(&tenant);
+    for (path, _, body) in ROUTES {
         for query in ["?", "?a=b", "??", "?/", "?a=%ZZ&[]{}|\\^\"<>`"] {
             let target = format!("{path}{query}");
             let response = postern.get(&target, &[("Authorization", &token)]);
@@ -182,14 +208,14 @@ fn the_query_is_ignored() {
 fn an_absolute_target_is_its_path() {
     let tenant = Tenant::start();
     let postern = Postern::start(&tenant);
-    let token = bearer(&Token::user(&tenant).sign());
+    let token = all_permissions(&tenant);
     for prefix in [
         "http://localhost",
         "HTTP://localhost:6060",
         "https://api.example.com",
         "http://[::1]:80",
     ] {
-        for (path, body) in [(PUBLIC, PUBLIC_BODY), (PROTECTED, PROTECTED_BODY)] {
+        for (path, _, body) in ROUTES {
             let target = format!("{prefix}{path}?a=b");
             let response = postern.get(&target, &[("Authorization", &token)]);
             assert_answer(&response, 200, body, &target);

@@ -1,5 +1,6 @@
 //! What this server is for: three messages, and who may read them.
 
+mod access;
 mod messages;
 mod router;
 

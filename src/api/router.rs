@@ -20,38 +20,35 @@ pub struct Api {
 }
 
 impl Api {
-    /// Lets in whom `authenticator` does.
+    /// An API that accepts the tokens that `authenticator` accepts.
     pub fn new(authenticator: Authenticator) -> Api {
         Api { authenticator }
+    }
+
+    /// Answers each method of a path. `HEAD` is answered as `GET`; its body is not sent.
+    fn get(
+        &self,
+        request: &Request<'_>,
+        handler: fn(&Authenticator, &Request<'_>) -> Reply,
+    ) -> Reply {
+        match request.method {
+            Method::Get | Method::Head => handler(&self.authenticator, request),
+            Method::Options => OPTIONS.response().into(),
+            _ => NOT_ALLOWED.response().into(),
+        }
     }
 }
 
 impl Handler for Api {
     fn handle(&self, request: &Request<'_>) -> Reply {
-        let auth = &self.authenticator;
-        match (&request.method, request.path) {
-            (Method::Options, "*") => options(),
-            (method, "/api/messages/public") => get(method, messages::public),
-            (method, "/api/messages/protected") => {
-                get(method, || messages::protected(auth, request))
-            }
-            (method, "/api/messages/admin") => get(method, || messages::admin(auth, request)),
+        match request.path {
+            "/api/messages/public" => self.get(request, messages::public),
+            "/api/messages/protected" => self.get(request, messages::protected),
+            "/api/messages/admin" => self.get(request, messages::admin),
+            "*" if request.method == Method::Options => OPTIONS.response().into(),
             _ => NOT_FOUND.response().into(),
         }
     }
-}
-
-/// What a path that can be read answers to each method. HEAD is GET, whose body is left unsent.
-fn get(method: &Method, handler: impl FnOnce() -> Reply) -> Reply {
-    match method {
-        Method::Get | Method::Head => handler(),
-        Method::Options => options(),
-        _ => NOT_ALLOWED.response().into(),
-    }
-}
-
-fn options() -> Reply {
-    OPTIONS.response().into()
 }
 
 fn allow(response: Response) -> Response {

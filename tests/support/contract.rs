@@ -21,6 +21,24 @@ pub const PROTECTED_BODY: &str =
 /// The body of 200 at [`ADMIN`].
 pub const ADMIN_BODY: &str = r#"{"message":"The API successfully recognized you as an admin."}"#;
 
+/// What a request needs to be answered with 200.
+#[derive(Debug, Clone, Copy)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A valid access token.
+    Token,
+    /// A valid access token with this permission.
+    Permission(&'static str),
+}
+
+/// All routes: the path, what it needs, and the body of its 200.
+pub const ROUTES: [(&str, Needs, &str); 3] = [
+    (PUBLIC, Needs::Nothing, PUBLIC_BODY),
+    (PROTECTED, Needs::Token, PROTECTED_BODY),
+    (ADMIN, Needs::Permission("read:admin-messages"), ADMIN_BODY),
+];
+
 /// What every response has, besides `Date`, `Content-Length` and, with a body, `Content-Type`.
 const FIXED_HEADERS: [(&str, &str); 9] = [
     (
