@@ -12,7 +12,7 @@ use postern::auth::verifier::Claims;
 use postern::auth::{KeySet, TokenCache, Verifier};
 use postern::http::cors::Cors;
 use postern::http::request::{HeadScanner, MAX_HEADERS, Request};
-use postern::http::response::{self, Connection, Fixed, Response};
+use postern::http::response::{self, Connection, Prepared, Response};
 use std::num::NonZero;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -138,19 +138,19 @@ mod responses {
 
     #[divan::bench]
     fn prepared() -> Vec<u8> {
-        static FIXED: Fixed = Fixed::new(make);
-        print(FIXED.response())
+        static PREPARED: Prepared = Prepared::new(make);
+        print(PREPARED.response())
     }
 
     #[divan::bench]
     fn prepared_for_an_origin(bencher: Bencher) {
-        static FIXED: Fixed = Fixed::new(make);
+        static PREPARED: Prepared = Prepared::new(make);
         let cors = Cors::new(vec!["http://localhost:4040".into()]);
         let head = SAMPLE.head("Origin: http://localhost:4040\r\n");
         let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let request = Request::parse(&head, &mut storage).unwrap();
         bencher.bench(|| {
-            let mut response = FIXED.response();
+            let mut response = PREPARED.response();
             cors.apply(Some(&request), &mut response);
             print(response)
         });

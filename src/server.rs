@@ -15,7 +15,7 @@ use signal_hook::iterator::{self, Handle};
 use crate::api::Api;
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
-use crate::auth::jwks::Settings;
+use crate::auth::jwks::JwksSettings;
 use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
 use crate::config::Config;
 use crate::http::connection::{Service, Timeouts};
@@ -144,7 +144,7 @@ impl Server {
             config.extra_roots.clone(),
             config.proxy.clone(),
         );
-        let settings = Settings {
+        let settings = JwksSettings {
             max_stale: config.jwks_max_stale,
             cooldown: config.jwks_cooldown,
             program_date: build_date(),

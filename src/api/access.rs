@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
-use crate::http::response::{self, ErrorBody, Fixed, Response};
+use crate::http::response::{self, ErrorBody, Prepared, Response};
 use crate::http::{Reply, Request};
 
-static NO_TOKEN: Fixed = Fixed::new(|| {
+static NO_TOKEN: Prepared = Prepared::new(|| {
     response::error(401, "Requires authentication")
         .with_header(authenticate(r#"Bearer realm="api""#))
 });

@@ -2,12 +2,12 @@
 
 use super::access;
 use crate::auth::Authenticator;
-use crate::http::response::{self, Fixed, Response};
+use crate::http::response::{self, Prepared, Response};
 use crate::http::{Reply, Request};
 
 /// `GET /api/messages/public`: for everyone.
 pub fn public(_: &Authenticator, _: &Request<'_>) -> Reply {
-    static MESSAGE: Fixed = Fixed::new(|| {
+    static MESSAGE: Prepared = Prepared::new(|| {
         message(r#"{"message":"The API doesn't require an access token to share this message."}"#)
     });
     MESSAGE.response().into()
@@ -15,7 +15,7 @@ pub fn public(_: &Authenticator, _: &Request<'_>) -> Reply {
 
 /// `GET /api/messages/protected`: for everyone with a valid access token.
 pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
-    static MESSAGE: Fixed = Fixed::new(|| {
+    static MESSAGE: Prepared = Prepared::new(|| {
         message(r#"{"message":"The API successfully validated your access token."}"#)
     });
     access::with_token(auth, request, |_| MESSAGE.response())
@@ -23,8 +23,9 @@ pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
 
 /// `GET /api/messages/admin`: for those with the permission to read it.
 pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
-    static MESSAGE: Fixed =
-        Fixed::new(|| message(r#"{"message":"The API successfully recognized you as an admin."}"#));
+    static MESSAGE: Prepared = Prepared::new(|| {
+        message(r#"{"message":"The API successfully recognized you as an admin."}"#)
+    });
     access::with_permission(auth, request, "read:admin-messages", |_| MESSAGE.response())
 }
 

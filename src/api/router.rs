@@ -4,14 +4,14 @@ use tiny_http::Method;
 
 use super::messages;
 use crate::auth::Authenticator;
-use crate::http::response::{self, Fixed, Response};
+use crate::http::response::{self, Prepared, Response};
 use crate::http::{Handler, Reply, Request};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-static NOT_FOUND: Fixed = Fixed::new(|| response::error(404, "Not Found"));
-static NOT_ALLOWED: Fixed = Fixed::new(|| allow(response::error(405, "Method Not Allowed")));
-static OPTIONS: Fixed = Fixed::new(|| allow(response::empty(200)));
+static NOT_FOUND: Prepared = Prepared::new(|| response::error(404, "Not Found"));
+static NOT_ALLOWED: Prepared = Prepared::new(|| allow(response::error(405, "Method Not Allowed")));
+static OPTIONS: Prepared = Prepared::new(|| allow(response::empty(200)));
 
 /// The API: answers every request that could be read.
 #[derive(Debug)]

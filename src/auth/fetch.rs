@@ -35,7 +35,7 @@ pub struct Question {
 }
 
 /// The result of a fetch.
-pub type Answer = Result<Fetched, Refused>;
+pub type Answer = Result<Fetched, FetchFailure>;
 
 /// A fetch that succeeded.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct NewKeys {
 
 /// A fetch that failed.
 #[derive(Debug)]
-pub struct Refused {
+pub struct FetchFailure {
     /// Why.
     pub error: FetchError,
     /// The tenant's time, if it answered.
@@ -72,17 +72,17 @@ pub struct Refused {
     pub retry_after: Option<Duration>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for FetchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for FetchFailure {}
 
-impl From<FetchError> for Refused {
-    fn from(error: FetchError) -> Refused {
-        Refused {
+impl From<FetchError> for FetchFailure {
+    fn from(error: FetchError) -> FetchFailure {
+        FetchFailure {
             error,
             date: None,
             retry_after: None,
@@ -141,7 +141,7 @@ impl Fetcher {
     /// Takes 5 s at most.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// [`FetchFailure`].
     pub fn fetch(&self, question: &Question) -> Answer {
         // To limit the time of name resolution, ureq starts a thread; it panics if it cannot.
         let fetched = catch_unwind(AssertUnwindSafe(|| self.fetch_now(question)));
@@ -161,7 +161,7 @@ impl Fetcher {
         let new = match read(&mut answer, question.etag.is_some()) {
             Ok(new) => new,
             Err(error) => {
-                return Err(Refused {
+                return Err(FetchFailure {
                     error,
                     date,
                     retry_after: retry_after(&answer, date),

@@ -54,7 +54,7 @@ use crate::blocking;
 use lines::Line;
 use state::{Cause, MIN_PAUSE, State};
 
-pub use state::{Settings, Unavailable};
+pub use state::{JwksSettings, Unavailable};
 
 /// How long a request waits for the first fetch, and for any other.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ pub struct Jwks {
 
 #[derive(Debug)]
 struct Shared {
-    settings: Settings,
+    settings: JwksSettings,
     state: Mutex<State>,
     /// Notified when a fetch is wanted and when one has ended.
     changed: Condvar,
@@ -85,7 +85,11 @@ impl Jwks {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(fetcher: Fetcher, disk: Option<DiskCopy>, settings: Settings) -> io::Result<Jwks> {
+    pub fn start(
+        fetcher: Fetcher,
+        disk: Option<DiskCopy>,
+        settings: JwksSettings,
+    ) -> io::Result<Jwks> {
         let url = fetcher.url().to_owned();
         let fetch = move |question: &Question| fetcher.fetch(question);
         Jwks::start_with(url, Box::new(fetch), disk, settings)
@@ -95,7 +99,7 @@ impl Jwks {
         url: String,
         fetch: Fetch,
         mut disk: Option<DiskCopy>,
-        settings: Settings,
+        settings: JwksSettings,
     ) -> io::Result<Jwks> {
         let now = Moment::now();
         let mut state = State::new(now, &settings);
@@ -265,13 +269,13 @@ impl Refresher {
         let failure = answer
             .as_ref()
             .err()
-            .map(|refused| refused.error.to_string());
+            .map(|failure| failure.error.to_string());
         let url = &*self.url;
         let (to_keep, standing) = self.shared.with_state(|state| {
             let to_keep = match answer {
                 Ok(fetched) => state.succeed(fetched, url, now, random),
-                Err(refused) => {
-                    state.fail(refused, url, now, random);
+                Err(failure) => {
+                    state.fail(failure, url, now, random);
                     None
                 }
             };

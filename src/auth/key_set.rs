@@ -162,10 +162,10 @@ impl fmt::Display for KeySet {
 #[derive(Deserialize)]
 struct JwkSet<'a> {
     #[serde(borrow)]
-    keys: Jwks<'a>,
+    keys: JwkList<'a>,
 }
 
-struct Jwks<'a>(Vec<Jwk<'a>>);
+struct JwkList<'a>(Vec<Jwk<'a>>);
 
 /// One element of `keys`, of any type: a malformed one makes itself unusable, not the set.
 #[derive(Default)]
@@ -229,15 +229,15 @@ fn check_operations(key_ops: &Member<'_>, has_use: bool) -> Result<(), &'static 
     Ok(())
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Jwks<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JwkList<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(JwksVisitor).map(Jwks)
+        deserializer.deserialize_seq(JwkListVisitor).map(JwkList)
     }
 }
 
-struct JwksVisitor;
+struct JwkListVisitor;
 
-impl<'de> Visitor<'de> for JwksVisitor {
+impl<'de> Visitor<'de> for JwkListVisitor {
     type Value = Vec<Jwk<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
-use crate::auth::fetch::{Fetched, NewKeys, Question, Refused};
+use crate::auth::fetch::{FetchFailure, Fetched, NewKeys, Question};
 use crate::auth::key_set::KeySet;
 
 use super::lines::{Line, Repeated, not_logged};
@@ -29,7 +29,7 @@ const CLOCK_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How the key set is kept up to date.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct JwksSettings {
     /// How long past its freshness a key set is used.
     pub max_stale: Duration,
     /// The least time between two fetches that tokens ask for.
@@ -161,7 +161,7 @@ impl Held {
 }
 
 impl State {
-    pub(super) fn new(now: Moment, settings: &Settings) -> State {
+    pub(super) fn new(now: Moment, settings: &JwksSettings) -> State {
         State {
             max_stale: settings.max_stale,
             cooldown: settings.cooldown,
@@ -396,19 +396,19 @@ impl State {
     }
 
     /// Applies a fetch that failed: the keys stay.
-    pub(super) fn fail(&mut self, refused: Refused, url: &str, now: Moment, random: f64) {
-        let cause = self.end(refused.date, now);
+    pub(super) fn fail(&mut self, failure: FetchFailure, url: &str, now: Moment, random: f64) {
+        let cause = self.end(failure.date, now);
         self.last_success = None;
         let doubled = MIN_PAUSE * 2u32.saturating_pow(self.failures.min(16));
         let jittered = MIN_PAUSE + (doubled.min(MAX_PAUSE) - MIN_PAUSE).mul_f64(random);
-        let pause = refused
+        let pause = failure
             .retry_after
             .unwrap_or(jittered)
             .clamp(MIN_PAUSE, MAX_PAUSE);
         self.failures = self.failures.saturating_add(1);
         self.due = now.boot + pause;
         if let Some(left_out) = self.failed.next(cause == Cause::Token, now.boot) {
-            let (why, pause) = (refused.error, pause.as_secs_f64());
+            let (why, pause) = (failure.error, pause.as_secs_f64());
             self.lines.push(Line::warn(format!(
                 "cannot fetch the keys from {url}: {why};{} next try in {pause:.0} s",
                 not_logged(left_out)

@@ -23,7 +23,7 @@ impl Standby for NobodyWaits {
 impl Jwks {
     pub(in crate::auth) fn unattended() -> Jwks {
         blocking::join(Arc::new(NobodyWaits));
-        let settings = Settings {
+        let settings = JwksSettings {
             max_stale: Duration::from_secs(24 * 3600),
             cooldown: Duration::from_secs(60),
             program_date: SystemTime::UNIX_EPOCH,
@@ -76,8 +76,8 @@ impl Jwks {
 /// How long anything is waited for before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn settings(report: fn(&str)) -> Settings {
-    Settings {
+fn settings(report: fn(&str)) -> JwksSettings {
+    JwksSettings {
         max_stale: Duration::from_secs(24 * 3600),
         cooldown: Duration::from_secs(1),
         program_date: SystemTime::UNIX_EPOCH,

@@ -35,7 +35,7 @@ impl State {
 
 /// A state machine and the two clocks it sees.
 struct Host {
-    settings: Settings,
+    settings: JwksSettings,
     state: State,
     now: Moment,
 }
@@ -69,7 +69,7 @@ fn unchanged() -> Fetched {
     }
 }
 
-fn refused() -> Refused {
+fn failure() -> FetchFailure {
     FetchError::Status(500).into()
 }
 
@@ -77,7 +77,7 @@ impl Host {
     /// A host whose clocks say what this machine's do.
     fn new() -> Host {
         let now = Moment::now();
-        let settings = Settings {
+        let settings = JwksSettings {
             max_stale: DAY,
             cooldown: Duration::from_secs(30),
             program_date: now.wall - 100 * DAY,
@@ -102,9 +102,9 @@ impl Host {
             .succeed(fetched, "https://tenant/", self.now, 0.5)
     }
 
-    fn fail(&mut self, refused: Refused) {
+    fn fail(&mut self, failure: FetchFailure) {
         self.state.begin();
-        self.state.fail(refused, "https://tenant/", self.now, 0.5);
+        self.state.fail(failure, "https://tenant/", self.now, 0.5);
     }
 
     fn take_stored(&mut self, id: &str, fetched: SystemTime) {
@@ -214,7 +214,7 @@ fn failures_back_off_from_a_second_to_five_minutes() {
     let mut longest = Vec::new();
     for _ in 0..20 {
         host.state.begin();
-        host.state.fail(refused(), "url", host.now, 1.0);
+        host.state.fail(failure(), "url", host.now, 1.0);
         longest.push(host.until_fetch().as_secs());
         host.pass(host.until_fetch());
     }
@@ -222,10 +222,10 @@ fn failures_back_off_from_a_second_to_five_minutes() {
     assert_eq!(longest[19], 300);
     // The jitter reaches down to the shortest pause, never below.
     host.state.begin();
-    host.state.fail(refused(), "url", host.now, 0.0);
+    host.state.fail(failure(), "url", host.now, 0.0);
     assert_eq!(host.until_fetch(), SECOND);
     host.succeed(fetched("a"));
-    host.fail(refused());
+    host.fail(failure());
     assert_eq!(host.until_fetch(), SECOND, "a success starts it anew");
 }
 
@@ -234,9 +234,9 @@ fn retry_after_is_honoured_within_the_bounds() {
     for (asked, paused) in [(0, 1), (7, 7), (300, 300), (86_400, 300), (u64::MAX, 300)] {
         let mut host = Host::new();
         let retry_after = Some(Duration::from_secs(asked));
-        host.fail(Refused {
+        host.fail(FetchFailure {
             retry_after,
-            ..refused()
+            ..failure()
         });
         assert_eq!(host.until_fetch(), Duration::from_secs(paused), "{asked}");
     }
@@ -247,15 +247,15 @@ fn stale_keys_serve_up_to_the_limit() {
     let mut host = Host::new();
     host.succeed(fetched("a"));
     host.pass(10 * MINUTE);
-    host.fail(refused());
+    host.fail(failure());
     assert!(host.has("a"), "a failure changes nothing about the keys");
     host.pass(DAY);
-    host.fail(refused());
+    host.fail(failure());
     assert!(host.has("a"));
     host.pass(SECOND);
     assert!(!host.has("a"));
     assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
-    host.fail(refused());
+    host.fail(failure());
     assert!(!host.has("a"));
     host.succeed(fetched("a"));
     assert!(host.has("a"));
@@ -309,7 +309,7 @@ fn a_set_without_a_usable_key_replaces_the_keys_and_is_kept() {
         assert_eq!(*stored.text, *text.as_bytes());
         assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
         // A failure changes nothing about that, nor does a restart.
-        host.fail(refused());
+        host.fail(failure());
         assert!(matches!(host.refusal(), Unavailable::Keys { .. }));
         let keys = KeySet::parse(&stored.text).unwrap();
         let mut restarted = Host::new();
@@ -396,7 +396,7 @@ fn tokens_get_one_fetch_per_cooldown() {
     assert!(!host.ask());
     host.pass(SECOND);
     assert!(host.ask());
-    host.fail(refused());
+    host.fail(failure());
     assert!(!host.ask(), "whatever became of it");
 }
 
@@ -420,7 +420,7 @@ fn only_a_recent_success_proves_that_a_key_is_not_there() {
     assert!(host.state.is_proven(1, host.now), "fetched just before");
     host.pass(31 * SECOND);
     assert!(!host.state.is_proven(1, host.now), "long ago");
-    host.fail(refused());
+    host.fail(failure());
     assert!(!host.state.is_proven(1, host.now), "failed since");
     assert!(!host.state.is_proven(2, host.now), "failed before");
 }
@@ -429,9 +429,9 @@ fn only_a_recent_success_proves_that_a_key_is_not_there() {
 fn clients_are_told_when_the_next_fetch_may_come() {
     let mut host = Host::new();
     let retry_after = Some(90 * SECOND);
-    host.fail(Refused {
+    host.fail(FetchFailure {
         retry_after,
-        ..refused()
+        ..failure()
     });
     assert_eq!(
         host.refusal(),
@@ -441,9 +441,9 @@ fn clients_are_told_when_the_next_fetch_may_come() {
         "a token may ask"
     );
     assert!(host.ask());
-    host.fail(Refused {
+    host.fail(FetchFailure {
         retry_after,
-        ..refused()
+        ..failure()
     });
     assert_eq!(
         host.refusal(),

@@ -106,12 +106,12 @@ fn the_floor_is_the_latest_word_of_the_tenant() {
     host.succeed(with_date(right));
     assert!(host.has("a"), "downwards, too");
     let date = Some(right + 3 * DAY);
-    host.fail(Refused { date, ..refused() });
+    host.fail(FetchFailure { date, ..failure() });
     assert!(
         matches!(host.refusal(), Unavailable::Clock { .. }),
         "a refusal has a date as well"
     );
-    host.fail(refused());
+    host.fail(failure());
     assert!(
         matches!(host.refusal(), Unavailable::Clock { .. }),
         "no date says nothing"
