@@ -3,6 +3,9 @@
 //! What stands in a head decides where the next request begins, so nothing here is lenient: a head
 //! that two parsers could read in two ways is refused, and the connection closed.
 
+use std::error::Error;
+use std::fmt;
+
 use httparse::Header;
 use memchr::memchr2;
 use tiny_http::{HTTPVersion, Method};
@@ -38,6 +41,24 @@ impl HeadError {
         }
     }
 }
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeadError::Bad(what) => write!(f, "the request is malformed: {what}"),
+            HeadError::UriTooLong => {
+                write!(f, "the request target is longer than {MAX_TARGET} bytes")
+            }
+            HeadError::TooLarge => write!(
+                f,
+                "the request head is longer than {MAX_HEAD} bytes or {MAX_HEADERS} header lines"
+            ),
+            HeadError::Version => f.write_str("the HTTP version is neither 1.0 nor 1.1"),
+        }
+    }
+}
+
+impl Error for HeadError {}
 
 /// Looks for the end of a head in bytes that arrive piece by piece. Each byte is looked at once.
 #[derive(Debug, Default)]
