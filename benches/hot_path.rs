@@ -7,17 +7,19 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
 use divan::{Bencher, black_box};
 use postern::auth::verifier::Claims;
 use postern::auth::{KeySet, TokenCache, Verifier};
 use postern::http::cors::Cors;
 use postern::http::request::{HeadScanner, MAX_HEADERS, Request};
 use postern::http::response::{self, Connection, Prepared, Response};
-use std::num::NonZero;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime};
-use support::tenant::Tenant;
-use support::token::{AUDIENCE, Token};
+
+use crate::support::tenant::Tenant;
+use crate::support::token::{AUDIENCE, Token};
 
 fn main() {
     divan::main();

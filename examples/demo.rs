@@ -6,18 +6,21 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::env;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
 use log::LevelFilter;
 use postern::config::Config;
 use postern::logging;
 use postern::server::{Server, Signals};
-use std::io::Write;
-use std::net::SocketAddr;
-use std::process::ExitCode;
-use std::time::Duration;
-use std::{env, io, thread};
-use support::client;
-use support::tenant::Tenant;
-use support::token::{AUDIENCE, Token};
+
+use crate::support::client;
+use crate::support::tenant::Tenant;
+use crate::support::token::{AUDIENCE, Token};
 
 const USAGE: &str = "\
 Usage: cargo run --example demo [-- --check]

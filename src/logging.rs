@@ -27,8 +27,8 @@ use crate::escape::{Escaper, escape_into};
 mod queue;
 mod throttle;
 
-use queue::{MAX_WRITE, Queue};
-pub use throttle::Throttle;
+use self::queue::{MAX_WRITE, Queue};
+pub use self::throttle::Throttle;
 
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;

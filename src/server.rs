@@ -71,17 +71,18 @@ impl fmt::Display for StartError {
                 match error.kind() {
                     io::ErrorKind::AddrInUse => write!(
                         f,
-                        "PORT is {port}, which another program on this host listens on: write a free port \
-                         (0 takes any)"
+                        "PORT is {port}, which another program on this host listens on: write a \
+                         free port (0 takes any)"
                     ),
                     io::ErrorKind::PermissionDenied => write!(
                         f,
-                        "PORT is {port}, which this user may not listen on: write one from 1024 to 65535"
+                        "PORT is {port}, which this user may not listen on: write one from 1024 to \
+                         65535"
                     ),
                     io::ErrorKind::AddrNotAvailable => write!(
                         f,
-                        "HOST is {host}, which is not an address of this host (now): write one that is, or \
-                         0.0.0.0 or :: for all"
+                        "HOST is {host}, which is not an address of this host (now): write one \
+                         that is, or 0.0.0.0 or :: for all"
                     ),
                     _ => write!(
                         f,
@@ -94,7 +95,8 @@ impl fmt::Display for StartError {
             }
             StartError::TokenCache(size) => write!(
                 f,
-                "TOKEN_CACHE_SIZE is {size}, for which this process has not the memory: write a smaller one"
+                "TOKEN_CACHE_SIZE is {size}, for which this process has not the memory: write a \
+                 smaller one"
             ),
             StartError::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }

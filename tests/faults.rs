@@ -223,7 +223,8 @@ fn a_full_disk_behind_state_and_log_stops_nothing() {
         // Not seen: the log goes to the disk.
         .stderr(std::process::Stdio::null());
     let fill = format!(
-        "mount -t tmpfs -o size=16k full '{disk}'; head -c 99999 /dev/zero >'{disk}/filler' || true; \
+        "mount -t tmpfs -o size=16k full '{disk}'; \
+         head -c 99999 /dev/zero >'{disk}/filler' || true; \
          exec 2>>'{disk}/log'"
     );
     let postern = in_own_mounts(builder, &fill).start();

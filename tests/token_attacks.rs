@@ -711,7 +711,10 @@ fn keys_that_cannot_sign_tokens() {
         named(&own, "as it is", "use", json!("sig")),
         json!({"kty": "oct", "kid": "oct", "k": point(secret)}),
         json!({"kty": "oct", "kid": "oct RS256", "alg": "RS256", "k": point(secret)}),
-        json!({"kty": "EC", "kid": "EC", "crv": "P-256", "x": point(&xy[..32]), "y": point(&xy[32..])}),
+        json!({
+            "kty": "EC", "kid": "EC", "crv": "P-256",
+            "x": point(&xy[..32]), "y": point(&xy[32..]),
+        }),
         json!({"kty": "OKP", "kid": "OKP", "crv": "Ed25519", "x": point(ed.public_key().as_ref())}),
     ]);
     let user = |kid: &str| admin(&tenant).header("kid", json!(kid));

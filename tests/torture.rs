@@ -922,8 +922,10 @@ fn versions(table: &mut Table) {
 fn headers_that_ask_for_something(table: &mut Table) {
     table.because("the header is not read, and the connection is as it was");
     for lines in [
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-        "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+         HTTP2-Settings: AAMAAABkAAQAAP__\r\n",
         "Upgrade: TLS/1.2\r\nConnection: Upgrade\r\n",
         "Range: bytes=0-0\r\n",
         "Range: bytes=0-0,1-1,2-2,-1\r\n",

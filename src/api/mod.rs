@@ -4,4 +4,4 @@ mod access;
 mod messages;
 mod router;
 
-pub use router::Api;
+pub use self::router::Api;

@@ -4,9 +4,8 @@
 mod definition;
 mod rs256;
 
+pub use self::definition::{Algorithm, KeyMembers};
 use super::json::Member;
-
-pub use definition::{Algorithm, KeyMembers};
 
 /// The supported algorithms. A key without `alg` is for the first one with its `kty`.
 static ALGORITHMS: [&Algorithm; 1] = [&rs256::RS256];

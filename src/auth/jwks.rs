@@ -46,15 +46,14 @@ use std::time::{Duration, Instant};
 
 use log::{error, log};
 
+use self::lines::Line;
+use self::state::{Cause, MIN_PAUSE, State};
+pub use self::state::{JwksSettings, Unavailable};
 use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
 use super::fetch::{Answer, Fetcher, Question};
 use super::key_set::KeySet;
 use crate::blocking;
-use lines::Line;
-use state::{Cause, MIN_PAUSE, State};
-
-pub use state::{JwksSettings, Unavailable};
 
 /// How long a request waits for the first fetch, and for any other.
 const FIRST_WAIT: Duration = Duration::from_secs(2);

@@ -17,16 +17,16 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use cache::Lookup;
-use key_set::Key;
-use verifier::UnverifiedToken;
+use self::cache::Lookup;
+use self::key_set::Key;
+use self::verifier::UnverifiedToken;
 
-pub use bearer::BearerError;
-pub use cache::TokenCache;
-pub use clock::Moment;
-pub use jwks::{Jwks, Unavailable};
-pub use key_set::KeySet;
-pub use verifier::{Claims, TokenError, Verifier};
+pub use self::bearer::BearerError;
+pub use self::cache::TokenCache;
+pub use self::clock::Moment;
+pub use self::jwks::{Jwks, Unavailable};
+pub use self::key_set::KeySet;
+pub use self::verifier::{Claims, TokenError, Verifier};
 
 /// Why a request is not authenticated.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use super::*;
 #[path = "../../tests/support/key.rs"]
 mod key;
 
-use key::Key;
+use self::key::Key;
 
 const ISSUER: &str = "https://tenant.example/";
 const AUDIENCE: &str = "https://api.example";

@@ -44,8 +44,8 @@ impl fmt::Display for TooLittleSpace {
         let TooLittleSpace { limit, least } = self;
         write!(
             f,
-            "this process may have {limit} MiB of address space only (ulimit -v, LimitAS=): give it \
-             {least} MiB or more"
+            "this process may have {limit} MiB of address space only (ulimit -v, LimitAS=): give \
+             it {least} MiB or more"
         )
     }
 }
@@ -99,8 +99,8 @@ fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
         return Err(TooLittleSpace { limit, least });
     };
     warn!(
-        "MAX_CONNECTIONS is {wanted}, but this process may have {limit} MiB of address space only, and \
-         keeps {reserved} MiB for other uses: serving {fitting} connections at once"
+        "MAX_CONNECTIONS is {wanted}, but this process may have {limit} MiB of address space \
+         only, and keeps {reserved} MiB for other uses: serving {fitting} connections at once"
     );
     Ok(fitting)
 }
@@ -149,8 +149,8 @@ fn fit_descriptors(wanted: usize) -> usize {
     let fitting = fitting.unwrap_or(1);
     let reserved = reserved(fitting);
     warn!(
-        "MAX_CONNECTIONS is {wanted}, but this process may have {current} descriptors only, and keeps \
-         {reserved} for other uses: serving {fitting} connections at once"
+        "MAX_CONNECTIONS is {wanted}, but this process may have {current} descriptors only, and \
+         keeps {reserved} for other uses: serving {fitting} connections at once"
     );
     fitting
 }

@@ -18,6 +18,6 @@ pub mod socket;
 mod table;
 mod timers;
 
-pub use connection::{Handler, Reply};
-pub use request::Request;
-pub use response::Response;
+pub use self::connection::{Handler, Reply};
+pub use self::request::Request;
+pub use self::response::Response;

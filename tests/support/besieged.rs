@@ -1,10 +1,11 @@
 //! A server under attack, and what must be left of it.
 
+use std::net::SocketAddr;
+
 use super::contract::PUBLIC;
 use super::postern::Postern;
 use super::tenant::Tenant;
 use super::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
-use std::net::SocketAddr;
 
 /// A mebibyte, in bytes.
 pub const MIB: u64 = 1024 * 1024;

@@ -1,10 +1,11 @@
 //! A raw-socket HTTP/1.1 client: it sends the bytes it is given and reads what comes, so that a
 //! test sees what was on the wire. No wait is longer than [`PATIENCE`].
 
-use super::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use super::PATIENCE;
 
 /// One response, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! What clients are promised of the three routes, and of every response whatever it is.
 
+use std::time::{Duration, SystemTime};
+
 use super::PATIENCE;
 use super::client::Response;
 use super::tenant::http_date;
-use std::time::{Duration, SystemTime};
 
 /// For everyone.
 pub const PUBLIC: &str = "/api/messages/public";

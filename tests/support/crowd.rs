@@ -1,5 +1,8 @@
 //! More connections than a server has places for, from addresses that count apart.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
 use super::besieged::Besieged;
 use super::client::{Client, Response, bearer};
 use super::contract::{PROTECTED, PUBLIC};
@@ -7,8 +10,6 @@ use super::postern::Postern;
 use super::sockets::{wait_until_accepted_unread, wait_until_read};
 use super::tenant::{Behaviour, Tenant};
 use super::token::Token;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
 
 /// Other hosts, as far as a listener on loopback can tell.
 pub const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

@@ -1,5 +1,8 @@
 //! RSA keys that sign tokens. Made at run time; none is in the repository.
 
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
@@ -10,8 +13,6 @@ use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
 
 /// An RSA key pair and its public half as a tenant serves it.
 #[derive(Debug, Clone)]

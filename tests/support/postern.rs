@@ -1,10 +1,5 @@
 //! The server as its users run it: the binary, spawned.
 
-use super::client::bearer;
-use super::contract::PROTECTED;
-use super::tenant::Tenant;
-use super::token::AUDIENCE;
-use super::{PATIENCE, TempDir, Watched, client, wait_until};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -17,6 +12,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::client::bearer;
+use super::contract::PROTECTED;
+use super::tenant::Tenant;
+use super::token::AUDIENCE;
+use super::{PATIENCE, TempDir, Watched, client, wait_until};
 
 /// What the line that tells the address says before it.
 const LISTENING: &str = "listening on ";

@@ -1,11 +1,12 @@
 //! A client that asks again and again, and how it fared.
 
-use super::client::{Client, Response, bearer};
-use super::contract::{PROTECTED, PROTECTED_BODY};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::client::{Client, Response, bearer};
+use super::contract::{PROTECTED, PROTECTED_BODY};
 
 /// How one client fared.
 pub struct Record {

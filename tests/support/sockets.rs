@@ -1,9 +1,10 @@
 //! What the kernel holds for the server's sockets, as `ss` of iproute2 tells.
 
-use super::client::Client;
-use super::wait_until;
 use std::net::SocketAddr;
 use std::process::Command;
+
+use super::client::Client;
+use super::wait_until;
 
 /// One TCP socket with the server's port, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

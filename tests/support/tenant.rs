@@ -1,14 +1,6 @@
 //! A stand-in for an Auth0 tenant: an https server on 127.0.0.1 that serves
 //! `/.well-known/jwks.json`, as well or as badly as a test asks for.
 
-use super::key::Key;
-use super::{PATIENCE, TempDir, Watched};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,6 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+use super::key::Key;
+use super::{PATIENCE, TempDir, Watched};
 
 /// Where the key set is.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";

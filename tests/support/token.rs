@@ -1,11 +1,13 @@
 //! A mint for access tokens, right and wrong ones.
 
-use super::key::Key;
-use super::tenant::Tenant;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::key::Key;
+use super::tenant::Tenant;
 
 /// The API identifier tokens are made for.
 pub const AUDIENCE: &str = "https://hello-world.example.com";

@@ -1,11 +1,12 @@
 //! What a process uses, as `/proc` tells.
 
-use super::PATIENCE;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::PATIENCE;
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,12 @@
 //! wrk, the load generator, which must be installed, and what it says of the answers.
 
-use super::TempDir;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+
+use super::TempDir;
 
 /// A load that wrk can make: as many requests as the server answers, one at a time on each
 /// connection.

@@ -251,7 +251,8 @@ fn install(host: &mut Host) {
 
 fn units(host: &mut Host) {
     let machine = host.machine();
-    let verify = "systemd-analyze verify /etc/systemd/system/postern.service /etc/systemd/system/postern.socket";
+    let verify = "systemd-analyze verify /etc/systemd/system/postern.service \
+                  /etc/systemd/system/postern.socket";
     let verified = machine.output(verify);
     assert!(
         verified.status.success() && verified.stderr.is_empty(),

@@ -108,7 +108,10 @@ impl Machine {
 
     /// Everything the service and its socket have said since the boot, messages only.
     pub fn journal(&self) -> String {
-        self.run("journalctl --boot --no-pager --output=cat --unit=postern.service --unit=postern.socket")
+        self.run(
+            "journalctl --boot --no-pager --output=cat --unit=postern.service \
+             --unit=postern.socket",
+        )
     }
 
     /// Switches it off, in order.

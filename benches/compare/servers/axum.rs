@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
@@ -11,12 +15,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use common::{Claims, FIXED_HEADERS, Refusal, Verifier};
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
 use tracing::{Level, enabled, info};
 use tracing_subscriber::EnvFilter;
+
+use crate::common::{Claims, FIXED_HEADERS, Refusal, Verifier};
 
 #[tokio::main]
 async fn main() {

@@ -1,11 +1,12 @@
 //! What the axum and the tiny_http server have in common: the messages, the headers, and the check
 //! of a token with jsonwebtoken and a key set that is read once.
 
+use std::collections::HashMap;
+use std::{env, fs};
+
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::{env, fs};
 
 pub const PUBLIC: &str =
     r#"{"message":"The API doesn't require an access token to share this message."}"#;
@@ -76,7 +77,10 @@ impl Refusal {
             }
             Refusal::Token => r#"{"message":"Bad credentials","error":"invalid_token"}"#,
             Refusal::Permission => {
-                r#"{"message":"Permission denied","error":"insufficient_scope","error_description":"Requires read:admin-messages"}"#
+                concat!(
+                    r#"{"message":"Permission denied","error":"insufficient_scope","#,
+                    r#""error_description":"Requires read:admin-messages"}"#,
+                )
             }
         }
     }

@@ -2,14 +2,16 @@
 
 mod common;
 
-use common::{FIXED_HEADERS, Refusal, Verifier};
-use log::{LevelFilter, info};
-use simple_logger::SimpleLogger;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
+
+use log::{LevelFilter, info};
+use simple_logger::SimpleLogger;
 use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
+
+use crate::common::{FIXED_HEADERS, Refusal, Verifier};
 
 fn main() {
     SimpleLogger::new()

@@ -1,11 +1,12 @@
 //! The load: wrk, whose every answer must be the expected one.
 
+use std::net::SocketAddr;
+use std::path::Path;
+
 use crate::Result;
 use crate::plan::Condition;
 use crate::processes;
 use crate::support::wrk::{self, Errors, Summary};
-use std::net::SocketAddr;
-use std::path::Path;
 
 /// After how many seconds an answer that has not come is a failure.
 const TIMEOUT: u64 = 10;

@@ -1,12 +1,13 @@
 //! Where the comparison ran, and with what.
 
-use crate::plan::{Other, Server};
-use crate::servers::Context;
-use crate::{Result, said_by};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
+
+use crate::plan::{Other, Server};
+use crate::servers::Context;
+use crate::{Result, said_by};
 
 /// Date, machine and versions, as Markdown.
 pub fn describe(context: &Context) -> Result<String> {

@@ -12,12 +12,13 @@ mod servers;
 mod support;
 mod tokens;
 
-use options::Options;
-use plan::{Condition, Load, Measurement};
-use servers::{Context, Running};
 use std::process::{ExitCode, Output};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use options::Options;
+use plan::{Condition, Load, Measurement};
+use servers::{Context, Running};
 
 /// Errors are for people.
 type Result<T> = std::result::Result<T, String>;

@@ -1,10 +1,12 @@
 //! The command line.
 
-use crate::Result;
-use crate::plan::{Other, Set};
-use lexopt::prelude::*;
 use std::fs;
 use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use crate::Result;
+use crate::plan::{Other, Set};
 
 /// What is asked for.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! A process and all that descend from it, as `/proc` shows them.
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs;
 use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// How long a server may take to stop.
 const PATIENCE: Duration = Duration::from_secs(10);

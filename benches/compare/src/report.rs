@@ -1,11 +1,12 @@
 //! What came out, as Markdown tables.
 
-use crate::plan::{AXUM, Condition, Load, Measurement, NGINX, Other, Server};
-use crate::servers::Context;
-use crate::{Result, Sample};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+
+use crate::plan::{AXUM, Condition, Load, Measurement, NGINX, Other, Server};
+use crate::servers::Context;
+use crate::{Result, Sample};
 
 /// All tables.
 pub fn report(context: &Context, round: &[Measurement], samples: &[Vec<Sample>]) -> Result<String> {

@@ -1,5 +1,15 @@
 //! The servers: how each is started, checked and stopped.
 
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
 use crate::Result;
 use crate::options::Options;
 use crate::plan::{Condition, Load, Other, Server};
@@ -9,14 +19,6 @@ use crate::support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, PUB
 use crate::support::tenant::Tenant;
 use crate::support::token::AUDIENCE;
 use crate::tokens::Tokens;
-use serde_json::json;
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,12 +1,14 @@
 //! The tokens, signed before anything is measured.
 
+use std::path::{Path, PathBuf};
+use std::{fs, thread};
+
+use serde_json::json;
+
 use crate::Result;
 use crate::plan::Load;
 use crate::support::tenant::Tenant;
 use crate::support::token::{SUBJECT, Token};
-use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::{fs, thread};
 
 /// So many that a cache of 1,024 has forgotten each before it comes again.
 const COLD: usize = 20_000;

@@ -5,12 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::lines::{Line, Repeated, not_logged};
 use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
 use crate::auth::fetch::{FetchFailure, Fetched, NewKeys, Question};
 use crate::auth::key_set::KeySet;
-
-use super::lines::{Line, Repeated, not_logged};
 
 /// The bounds of the freshness that a tenant may give its keys, and the default if it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);

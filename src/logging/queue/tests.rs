@@ -1,7 +1,8 @@
-use super::*;
 use std::io::{PipeReader, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
+
+use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TURN_TIME: Duration = Duration::from_millis(20);

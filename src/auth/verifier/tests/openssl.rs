@@ -7,8 +7,9 @@ use super::*;
 //   b64() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 //   openssl genrsa -out key.pem 2048
 //   h=$(printf '{"alg":"RS256","typ":"JWT","kid":"openssl"}' | b64)
-//   p=$(printf '{"iss":"https://tenant.example/","sub":"auth0|openssl","aud":["https://api.example",
-//       "https://tenant.example/userinfo"],"iat":1600000000,"exp":4102444800,
+//   p=$(printf '{"iss":"https://tenant.example/","sub":"auth0|openssl",
+//       "aud":["https://api.example","https://tenant.example/userinfo"],
+//       "iat":1600000000,"exp":4102444800,
 //       "permissions":["read:admin-messages"]}' | b64)                  (in one line)
 //   s=$(printf '%s.%s' "$h" "$p" | openssl dgst -sha256 -sign key.pem -binary | b64)
 //   n=$(openssl rsa -in key.pem -noout -modulus | cut -d= -f2 | xxd -r -p | b64)
