@@ -1,0 +1,119 @@
+use super::*;
+
+fn printed(response: Response, without_body: bool, connection: Connection) -> String {
+    let mut wire = Vec::new();
+    print(response, without_body, connection, &mut wire);
+    String::from_utf8(wire).unwrap()
+}
+
+#[test]
+fn a_response_has_every_fixed_header_once() {
+    let text = printed(json(200, &b"{}"[..]), false, Connection::Implied);
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n{}"), "{text}");
+    for (name, value) in FIXED_HEADERS {
+        assert_eq!(
+            text.matches(&format!("\r\n{name}: {value}\r\n")).count(),
+            1,
+            "{name}"
+        );
+    }
+    for name in ["Date", "Content-Length"] {
+        assert_eq!(text.matches(&format!("\r\n{name}: ")).count(), 1, "{name}");
+    }
+    assert!(!text.contains("Connection"), "{text}");
+}
+
+#[test]
+fn an_empty_response_has_a_length_and_no_type() {
+    let text = printed(empty(200), false, Connection::Close);
+    assert!(
+        text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"),
+        "{text}"
+    );
+    assert!(text.contains("\r\nContent-Length: 0\r\n"), "{text}");
+    assert!(!text.contains("Content-Type:"), "{text}");
+}
+
+#[test]
+fn head_keeps_the_length_and_drops_the_body() {
+    let text = printed(error(404, "Not Found"), true, Connection::KeepAlive);
+    assert!(text.contains("\r\nContent-Length: 23\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n"), "{text}");
+}
+
+#[test]
+fn bodies_name_only_what_they_know() {
+    let body = |response: Response| {
+        let text = printed(response, false, Connection::Implied);
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    assert_eq!(body(error(404, "Not Found")), r#"{"message":"Not Found"}"#);
+    let full = ErrorBody {
+        message: "m",
+        error: Some("e"),
+        error_description: Some("a \"quoted\"\nline"),
+    };
+    assert_eq!(
+        body(error_with(401, &full)),
+        r#"{"message":"m","error":"e","error_description":"a \"quoted\"\nline"}"#
+    );
+}
+
+fn not_found() -> Response {
+    error(404, "Not Found").with_header(header("X-Here", "a: b"))
+}
+
+/// A body with all that is looked for in a head.
+fn confusing() -> Response {
+    json(200, &b"\r\nDate: x\r\nContent-Length: 1\r\n\r\n\r\n"[..])
+}
+
+#[test]
+fn a_prepared_response_is_printed_as_a_new_one() {
+    static NOT_FOUND: Prepared = Prepared::new(not_found);
+    static EMPTY: Prepared = Prepared::new(|| empty(200));
+    static CONFUSING: Prepared = Prepared::new(confusing);
+    let kinds = [
+        (&NOT_FOUND, not_found as fn() -> Response),
+        (&EMPTY, || empty(200)),
+        (&CONFUSING, confusing),
+    ];
+    let add = |mut response: Response, count: usize| {
+        for (name, value) in [("Vary", "Origin"), ("X-Other", "")].iter().take(count) {
+            response.add_header(header(name, value));
+        }
+        response
+    };
+    for (prepared, new) in kinds {
+        assert_eq!(prepared.response().status(), new().status());
+        for connection in [
+            Connection::Implied,
+            Connection::KeepAlive,
+            Connection::Close,
+        ] {
+            for (without_body, added) in [(false, 0), (true, 0), (false, 1), (false, 2)] {
+                let print = |response| printed(add(response, added), without_body, connection);
+                // A second may end between the two.
+                let same = (0..10).any(|_| print(prepared.response()) == print(new()));
+                assert!(same, "{}", print(prepared.response()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prepared_response_has_the_date_of_its_time() {
+    static EMPTY: Prepared = Prepared::new(|| empty(200));
+    let date = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Date: "));
+        httpdate::parse_http_date(line.unwrap()).unwrap()
+    };
+    let print = || printed(EMPTY.response(), false, Connection::Close);
+    let first = print();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = print();
+    assert!(date(&second) > date(&first));
+    assert!(date(&second) <= SystemTime::now());
+    assert_eq!(first.len(), second.len());
+}
