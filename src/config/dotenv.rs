@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::MAX_FILE_MIB;
 use super::report::Report;
-use super::settings::{VARIABLES, Variable};
+use super::settings::{VARIABLES, named};
+use super::values::MAX_FILE_MIB;
 use crate::file;
 
 /// The variables that `.env` sets, in its order; none if there is no such file.
@@ -67,7 +67,7 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Vec<(String, String)> {
 fn fault(number: usize, line: &str) -> String {
     let name = line.split('=').next().unwrap_or(line).trim();
     let name = name.strip_prefix("export ").unwrap_or(name).trim_start();
-    let of = match Variable::named(name) {
+    let of = match named(name) {
         Some((_, name)) => format!(" ({name})"),
         None => String::new(),
     };

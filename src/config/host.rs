@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::report::shown;
 use super::values::tidy;
+use super::variable::shown;
 
 /// The host of a tenant, in lower case.
 pub(super) fn domain(value: &str) -> Result<String, String> {

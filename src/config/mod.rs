@@ -12,6 +12,7 @@ mod report;
 mod roots;
 mod settings;
 mod values;
+mod variable;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,10 +27,8 @@ use self::report::Report;
 use self::settings::{Settings, Written};
 
 pub use self::report::ConfigError;
-pub use self::settings::{VARIABLES, Variable, help};
-
-/// The largest file that a setting may name, and the largest `.env`, in MiB.
-const MAX_FILE_MIB: u64 = 1;
+pub use self::settings::{VARIABLES, help};
+pub use self::variable::Variable;
 
 /// The settings, checked.
 #[derive(Debug, Clone)]
@@ -118,7 +117,7 @@ impl Config {
 fn environment(report: &mut Report) -> Vec<(String, String)> {
     let mut vars = Vec::new();
     for (name, value) in std::env::vars_os() {
-        let Some((variable, name)) = name.to_str().and_then(Variable::named) else {
+        let Some((variable, name)) = name.to_str().and_then(settings::named) else {
             continue;
         };
         match value.into_string() {

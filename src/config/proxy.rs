@@ -4,8 +4,8 @@ use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
 use super::host::{HostRules, authority};
-use super::report::shown;
 use super::values::QUOTES;
+use super::variable::shown;
 
 /// A proxy that speaks plain HTTP and opens tunnels (`CONNECT`, RFC 9110 §9.3.6).
 ///

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 
-use super::settings::Variable;
-use crate::escape::escape_into;
+use super::variable::Variable;
 
 /// All problems with the settings. Its `Display` is one line for each.
 #[derive(Debug)]
@@ -28,9 +27,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl Error for ConfigError {}
-
-/// How many characters of a wrong value are shown.
-const MAX_SHOWN: usize = 100;
 
 /// The problems found so far.
 #[derive(Default)]
@@ -140,19 +136,4 @@ impl Report {
             }),
         }
     }
-}
-
-/// A value as a report shows it: on one line, and cut if it is long.
-pub(super) fn shown(value: &str) -> String {
-    let end = value.char_indices().nth(MAX_SHOWN);
-    let mut out = String::new();
-    escape_into(
-        &mut out,
-        end.map_or(value, |(end, _)| &value[..end]),
-        usize::MAX,
-    );
-    if end.is_some() {
-        out.push('…');
-    }
-    out
 }

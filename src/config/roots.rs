@@ -7,9 +7,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use ureq::tls::Certificate;
 
-use super::MAX_FILE_MIB;
-use super::report::shown;
-use super::values::tidy;
+use super::values::{MAX_FILE_MIB, tidy};
+use super::variable::shown;
 use crate::file;
 
 /// What is wrong with a PEM file. The error itself would print a line as a list of byte values,

@@ -13,24 +13,10 @@ use ureq::tls::Certificate;
 
 use super::host::{domain, origins};
 use super::proxy::{masked, proxy};
-use super::report::{Report, shown};
+use super::report::Report;
 use super::roots::extra_roots;
 use super::values::{audience, count, host, log_level, no_proxy, port, seconds, state_directory};
-
-/// An environment variable that is read here.
-#[derive(Debug, Clone, Copy)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// The value used if it is not set, or in words what happens then.
-    pub default: &'static str,
-    /// What it means, in a few words.
-    pub about: &'static str,
-    /// Names that count if this one is not set, the first of them first.
-    pub other_names: &'static [&'static str],
-    /// How a report shows a value.
-    pub(super) show: fn(&str) -> String,
-}
+use super::variable::Variable;
 
 /// Makes of each entry a [`Variable`], a field of the settings as they are written, and a field of
 /// the settings as they are checked.
@@ -112,44 +98,12 @@ settings! {
         "info", "error, warn, info, debug or trace";
 }
 
-impl Variable {
-    const fn new(name: &'static str, default: &'static str, about: &'static str) -> Self {
-        Variable {
-            name,
-            default,
-            about,
-            other_names: &[],
-            show: shown,
-        }
-    }
-
-    /// With names that count if this one is not set.
-    const fn or(self, other_names: &'static [&'static str]) -> Self {
-        Variable {
-            other_names,
-            ..self
-        }
-    }
-
-    /// With another way to show a value that is wrong.
-    const fn shown_by(self, show: fn(&str) -> String) -> Self {
-        Variable { show, ..self }
-    }
-
-    /// All its names, in the order in which they count.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        [self.name]
-            .into_iter()
-            .chain(self.other_names.iter().copied())
-    }
-
-    /// The variable that has this name, and the name.
-    pub(super) fn named(name: &str) -> Option<(&'static Variable, &'static str)> {
-        VARIABLES.iter().find_map(|variable| {
-            let name = variable.names().find(|known| *known == name)?;
-            Some((variable, name))
-        })
-    }
+/// The variable that has this name, and the name.
+pub(super) fn named(name: &str) -> Option<(&'static Variable, &'static str)> {
+    VARIABLES.iter().find_map(|variable| {
+        let name = variable.names().find(|known| *known == name)?;
+        Some((variable, name))
+    })
 }
 
 /// The variables as `--help` lists them: name, default and what each says, a line for each.

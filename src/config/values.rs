@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::report::shown;
+use super::variable::shown;
 
+/// The largest file that a setting may name, and the largest `.env`, in MiB.
+pub(super) const MAX_FILE_MIB: u64 = 1;
 pub(super) const QUOTES: &[char] = &['"', '\'', '`', '“', '”', '‘', '’'];
 
 /// Refuses what is in a value by mistake: quotes or spaces around it, control characters.

@@ -2,7 +2,7 @@
 
 use tiny_http::Method;
 
-use super::Request;
+use super::request::Request;
 use super::response::{Response, header};
 
 /// The origins allowed to read answers. Without any, no CORS header is ever sent.
