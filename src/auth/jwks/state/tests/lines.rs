@@ -6,13 +6,13 @@ use super::*;
 fn the_log_is_told_once_of_each_change() {
     let mut host = Host::new();
     host.succeed(fetched("a"));
-    host.fail(refused());
+    host.fail(failure());
     assert_eq!(host.state.logged_staleness, Staleness::Fresh);
     host.pass(11 * MINUTE);
-    host.fail(refused());
+    host.fail(failure());
     assert_eq!(host.state.logged_staleness, Staleness::Stale);
     host.pass(DAY);
-    host.fail(refused());
+    host.fail(failure());
     assert_eq!(host.state.logged_staleness, Staleness::TooStale);
     host.succeed(fetched("a"));
     assert_eq!(host.state.logged_staleness, Staleness::Fresh);
@@ -41,7 +41,7 @@ fn lines_that_tokens_cause_are_logged_once_in_ten_seconds_with_a_count() {
             assert!(host.ask());
             match unusable {
                 true => drop(host.succeed(self::unusable(UNUSABLE[0]))),
-                false => host.fail(refused()),
+                false => host.fail(failure()),
             }
         };
         for round in 0..3 {
@@ -57,7 +57,7 @@ fn lines_that_tokens_cause_are_logged_once_in_ten_seconds_with_a_count() {
         for _ in 0..3 {
             match unusable {
                 true => drop(host.succeed(self::unusable(UNUSABLE[0]))),
-                false => host.fail(refused()),
+                false => host.fail(failure()),
             }
             assert_eq!(logged(&mut host, level).0, 1);
         }
