@@ -38,8 +38,8 @@ use crate::logging::Throttle;
 
 /// How long a connection that has been answered nothing may still send a request in a drain.
 const DRAIN_REQUEST_TIME: Duration = Duration::from_secs(2);
-/// How often the log tells of refused connections.
-pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the log tells of what strangers cause.
+pub const STRANGERS_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The timers that are not a connection's.
 const PLACES_TIMER: u32 = 0;
@@ -124,7 +124,7 @@ impl Engine {
             tickets: Default::default(),
             timers: Mutex::default(),
             orphans: Mutex::default(),
-            refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
+            refusals: Throttle::new(STRANGERS_LOG_INTERVAL),
             drain: OnceLock::new(),
             stage: Mutex::new(Stage::Running),
             stage_changed: Condvar::new(),
@@ -173,8 +173,9 @@ impl Engine {
         self.serve(number, member, Event::Ready, buffers);
     }
 
-    /// Takes in a connection that has been accepted.
-    pub(super) fn arrive(&self, socket: Socket, peer: Peer, buffers: &mut Buffers) {
+    /// Takes in a connection that has been accepted. If it has a place, it is served `at_once`, or
+    /// when it is ready.
+    pub(super) fn arrive(&self, socket: Socket, peer: Peer, at_once: bool, buffers: &mut Buffers) {
         // A peer that has gone needs no place, and takes none from others.
         if self.is_full() && socket.is_over() {
             return;
@@ -201,7 +202,15 @@ impl Engine {
             drop(slot);
             drop(places);
             member.placed = Some(now);
-            return self.serve(number, member, Event::Ready, buffers);
+            if at_once {
+                return self.serve(number, member, Event::Ready, buffers);
+            }
+            return match self.park(number, member, Interest::Read) {
+                Parked::Waits => {}
+                Parked::Refused(member) => self.close(number, member, Close::Stalled, buffers),
+                // Now it is told of the drain.
+                Parked::Drains(member, _) => self.serve(number, member, Event::Ready, buffers),
+            };
         }
         let token = Token::Connection(number, slot.generation);
         member.is_registered = true;

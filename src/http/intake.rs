@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::connection::Buffers;
-use super::engine::{Engine, INTAKE_TIMER, lock};
+use super::engine::{Engine, INTAKE_TIMER, STRANGERS_LOG_INTERVAL, lock};
 use super::poller::{Readiness, Token};
 use super::socket::{Listening, Peer, Socket};
+use crate::logging::Throttle;
 
 /// The pauses after an `accept` that failed for lack of something: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// How many connections are accepted in a turn, at most.
+const MAX_ACCEPTS: usize = 64;
 /// How many connections are refused in which time before accepting pauses: so many do not eat the
 /// time of those that are served.
 const MAX_REFUSALS: (u32, Duration) = (64, Duration::from_millis(10));
@@ -31,6 +34,7 @@ pub struct Intake {
     /// Whether nobody else accepts from them when this process no longer does.
     owns_sockets: bool,
     pace: Mutex<Pace>,
+    failures: Throttle,
     has_ended: AtomicBool,
 }
 
@@ -39,6 +43,8 @@ pub struct Intake {
 struct Pace {
     /// The pause after the latest failure; `None` when the latest `accept` was none.
     pause: Option<Duration>,
+    /// Whether the log was told of it.
+    is_logged: bool,
     /// Sockets that are not registered until the pause is over.
     paused: Vec<u32>,
     /// Connections refused in the current span, and when it began.
@@ -53,6 +59,7 @@ impl Intake {
             sockets: sockets.into_iter().map(|s| Mutex::new(Some(s))).collect(),
             owns_sockets,
             pace: Mutex::default(),
+            failures: Throttle::new(STRANGERS_LOG_INTERVAL),
             has_ended: AtomicBool::new(false),
         }
     }
@@ -83,25 +90,39 @@ impl Engine {
         Ok(())
     }
 
-    /// Accepts one connection, and serves it. The socket is registered again before that: another
-    /// worker may accept the next.
+    /// Accepts the connections that are there, and serves the last of them at once. The socket is
+    /// registered again before that: another worker may accept the next.
+    ///
+    /// Several at a time: while clients pipeline, this turn comes once in as many as there are
+    /// connections.
     pub(super) fn accept_from(&self, at: u32, buffers: &mut Buffers) {
-        let accepted = self.accept_one(at);
-        match accepted {
-            Ok(Some((socket, peer))) => {
-                self.end_back_off();
-                if self.refuses_too_many() {
-                    self.pause_intake(at, MAX_REFUSALS.1);
-                } else {
-                    self.rearm_listener(at);
+        let mut latest = None;
+        let mut pause = None;
+        for _ in 0..MAX_ACCEPTS {
+            match self.accept_one(at) {
+                Ok(Some(accepted)) => {
+                    self.end_back_off();
+                    if let Some((socket, peer)) = latest.replace(accepted) {
+                        self.arrive(socket, peer, false, buffers);
+                    }
                 }
-                self.arrive(socket, peer, buffers);
+                Ok(None) => break,
+                Err(error) => {
+                    pause = Some(self.back_off(&error));
+                    break;
+                }
             }
-            Ok(None) => self.rearm_listener(at),
-            Err(error) => {
-                let pause = self.back_off(&error);
-                self.pause_intake(at, pause);
+            if self.refuses_too_many() {
+                pause = Some(MAX_REFUSALS.1);
+                break;
             }
+        }
+        match pause {
+            Some(pause) => self.pause_intake(at, pause),
+            None => self.rearm_listener(at),
+        }
+        if let Some((socket, peer)) = latest {
+            self.arrive(socket, peer, true, buffers);
         }
     }
 
@@ -173,8 +194,14 @@ impl Engine {
     /// How long to wait after a failure. The log is told of the first.
     fn back_off(&self, error: &io::Error) -> Duration {
         let mut pace = lock(&self.intake.pace);
-        if pace.pause.is_none() {
-            warn!("cannot accept connections: {error}; trying on");
+        if pace.pause.is_none()
+            && let Some(others) = self.intake.failures.pass(Instant::now())
+        {
+            pace.is_logged = true;
+            warn!(
+                "cannot accept connections: {error}; trying on ({others} more times since the last \
+                 such line)"
+            );
         }
         let last = pace.pause;
         let pause = last.map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
@@ -183,7 +210,8 @@ impl Engine {
     }
 
     fn end_back_off(&self) {
-        if lock(&self.intake.pace).pause.take().is_some() {
+        let mut pace = lock(&self.intake.pace);
+        if pace.pause.take().is_some() && std::mem::take(&mut pace.is_logged) {
             info!("accepting connections again");
         }
     }
@@ -195,7 +223,7 @@ impl Engine {
         for (at, socket) in self.intake.sockets.iter().enumerate() {
             while self.intake.owns_sockets && started.elapsed() < BACKLOG_TIME {
                 match self.accept_one(at as u32) {
-                    Ok(Some((socket, peer))) => self.arrive(socket, peer, buffers),
+                    Ok(Some((socket, peer))) => self.arrive(socket, peer, false, buffers),
                     Ok(None) | Err(_) => break,
                 }
             }
