@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use answers::{Check, Server, Surroundings, dismissal, service};
 use libfuzzer_sys::fuzz_target;
-use peer::{Behaviour, Clock, LATE, Peer};
+use peer::{Behaviour, Clock, End, LATE, Peer};
 use postern::http::connection::{
     Buffers, Close, Connection, Context, Event, Interest, Next, Service,
 };
@@ -37,6 +37,9 @@ const DISCARD: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// The most requests that are answered in one step.
 const MAX_ANSWERS: usize = 16;
+/// More answers than that are read, for the most part, before the connection of a peer that has
+/// ended its side is closed.
+const FEW_ANSWERS: usize = 8;
 /// The most reads of one step.
 const MAX_READS: usize = 4;
 /// What a connection may take of the heap: the buffer of a large head, while it grows, and a
@@ -273,13 +276,16 @@ impl Drive<'_> {
     /// Whether it waits for the right thing, since the right time, and until the right time.
     fn check_wait(&mut self, interest: Interest) {
         let time = self.peer.time();
-        assert!(!self.peer.is_over(), "it goes on");
+        assert!(!self.peer.is_over() || self.is_closing(), "it goes on");
         assert_eq!(self.connection.awaits(), interest);
         assert_eq!(self.connection.is_draining(), self.drains_until.is_some());
         let (since, deadline, heap) = match (interest, self.peer.unfinished) {
             (Interest::Write, Some(unfinished)) => {
                 let blocked = unfinished.blocked.expect("there was no room");
                 (blocked, blocked + WRITE, MAX_HEAP_OF_WAIT)
+            }
+            (Interest::Write, None) if self.is_closing() => {
+                (self.rested(), self.rested() + WRITE, 0)
             }
             (Interest::Turn, None) => {
                 assert!(self.pending() > 0, "nothing to look at");
@@ -288,9 +294,9 @@ impl Drive<'_> {
             (Interest::Read, None) => self.check_wait_to_read(),
             wrong => panic!("it waits for {:?}", wrong.0),
         };
-        let is_writing = interest == Interest::Write;
+        let is_writing = self.peer.unfinished.is_some();
         assert_eq!(self.connection.is_writing(), is_writing);
-        let leaves = self.peer.write_closed.is_some();
+        let leaves = self.peer.write_closed.is_some() || self.is_closing();
         assert_eq!(self.connection.is_leaving(), leaves);
         assert_eq!(self.connection.waits_since() - self.peer.start, since);
         assert_eq!(self.deadline(), deadline);
@@ -326,11 +332,26 @@ impl Drive<'_> {
         (rested, deadline, heap)
     }
 
+    /// Whether the peer has ended its side and is given time to read many answers.
+    fn is_closing(&self) -> bool {
+        let has_many = self.handled >= FEW_ANSWERS && self.peer.writable_at() > self.peer.time();
+        self.peer.has_ended && !self.peer.is_broken && has_many
+    }
+
     /// Whether it had to end in this way. The times of waits are checked already.
     fn check_close(&self, close: Close) {
         let time = self.peer.time();
         match close {
-            Close::ByPeer => assert!(self.peer.has_ended || self.peer.is_broken),
+            Close::ByPeer => {
+                assert!(self.peer.has_ended || self.peer.is_broken);
+                let is_reset = self.behaviour.end == End::Reset;
+                let has_many = self.handled > FEW_ANSWERS;
+                assert!(
+                    is_reset || !has_many || !self.is_closing(),
+                    "it loses answers"
+                );
+            }
+            Close::Stalled if self.is_closing() => assert!(time >= self.rested() + WRITE),
             Close::Stalled => {
                 let unfinished = self.peer.unfinished.expect("an answer is not read");
                 let blocked = unfinished.blocked.expect("there is no room");

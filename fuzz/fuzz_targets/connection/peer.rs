@@ -365,6 +365,10 @@ impl Transport for Peer<'_> {
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        self.writable_at() == self.time()
+    }
+
     fn now(&self) -> Instant {
         self.start + self.time()
     }
