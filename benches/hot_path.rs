@@ -4,6 +4,8 @@
 //! The requests are those of the tests: a token of Auth0's usual size, signed with 2048 bits, and
 //! the headers that a browser sends.
 
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -3,6 +3,8 @@
 //! `cargo run --example demo` serves until Ctrl-C; with `-- --check` it makes the requests itself
 //! and exits with 0 when every answer is the expected one, else with 1.
 
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -1,6 +1,8 @@
 //! postern and crowds: how many connections it keeps, what it makes of more than that, and what
 //! that costs. `tests/crowd/run` calls this, in namespaces of its own, with the names of scenarios.
 
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,8 +19,8 @@ use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use support::usage::raise_descriptor_limit;
-use table::Table;
+use self::table::Table;
+use crate::support::usage::raise_descriptor_limit;
 
 /// Measures something and adds rows to the table.
 type Part = fn(&mut Table);

@@ -1,6 +1,8 @@
 //! postern under siege: strangers try everything at once while two clients go on with their work.
 //! `tests/siege/run` calls this, in namespaces of its own, and tells what the settings are.
 
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,16 +20,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attack::{Field, Source};
-use kernel::{Drops, Held, queue_lengths};
-use support::TempDir;
-use support::besieged::MIB;
-use support::postern::Postern;
-use support::record::{Record, ask_again, ask_anew};
-use support::tenant::Tenant;
-use support::token::Token;
-use support::usage::{Usage, raise_descriptor_limit, settled_usage, usage};
-use support::wait_until;
+use self::attack::{Field, Source};
+use self::kernel::{Drops, Held, queue_lengths};
+use crate::support::TempDir;
+use crate::support::besieged::MIB;
+use crate::support::postern::Postern;
+use crate::support::record::{Record, ask_again, ask_anew};
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
+use crate::support::usage::{Usage, raise_descriptor_limit, settled_usage, usage};
+use crate::support::wait_until;
 
 /// The most memory the server may have at any time, its program included.
 const MAX_RESIDENT: u64 = 16 * MIB;

@@ -1,35 +1,30 @@
 //! What the black-box tests and the demo stand on: a stand-in Auth0 tenant, a mint for its tokens,
 //! a raw HTTP client and, for the tests, the spawned server.
 
-// Every test file compiles this module for itself and uses only a part of it.
-#![allow(dead_code)]
-
-#[cfg(target_os = "linux")]
 pub mod besieged;
 pub mod client;
 pub mod contract;
-#[cfg(target_os = "linux")]
 pub mod crowd;
 pub mod forge;
 pub mod key;
 pub mod postern;
 pub mod record;
-#[cfg(target_os = "linux")]
 pub mod sockets;
 pub mod tenant;
 pub mod token;
-#[cfg(target_os = "linux")]
 pub mod usage;
 pub mod verdict;
-#[cfg(target_os = "linux")]
 pub mod wall_clock;
 pub mod wrk;
 
+use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
 
 /// How long anything is waited for before a test fails: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,6 +8,8 @@ mod plan;
 mod processes;
 mod report;
 mod servers;
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 mod tokens;

@@ -1,7 +1,4 @@
 //! What systemd and the server tell each other, with a test in the place of systemd.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::client::{Client, bearer};
-use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
-use support::crowd::A;
-use support::postern::{Builder, Postern};
-use support::tenant::{Behaviour, Tenant};
-use support::token::Token;
-use support::{Ending, TempDir, wait_until};
+use crate::support::client::{Client, bearer};
+use crate::support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
+use crate::support::crowd::A;
+use crate::support::postern::{Builder, Postern};
+use crate::support::tenant::{Behaviour, Tenant};
+use crate::support::token::Token;
+use crate::support::{Ending, TempDir, wait_until};
 
 /// The socket on which a service manager is told how the service does.
 struct Manager {
@@ -29,7 +26,9 @@ impl Manager {
     fn new() -> Manager {
         let dir = TempDir::new();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        socket
+            .set_read_timeout(Some(crate::support::PATIENCE))
+            .unwrap();
         Manager { dir, socket }
     }
 
@@ -254,7 +253,7 @@ fn restarts_behind_a_passed_socket_lose_no_connection() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    let response = support::client::get(addr, PUBLIC, &[]);
+                    let response = crate::support::client::get(addr, PUBLIC, &[]);
                     assert_eq!(response.status, 200);
                     answered.fetch_add(1, Ordering::Relaxed);
                 }

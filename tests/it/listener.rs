@@ -1,8 +1,5 @@
 //! A listener that nothing stops: strangers that send anything, send nothing, or go away at any
 //! byte, on a host that is short of everything.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::fs::File;
 use std::io::Read;
@@ -12,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::besieged::{Besieged, MIB};
-use support::client::{Client, bearer};
-use support::contract::{PROTECTED, PUBLIC};
-use support::crowd::{A, B, REQUEST, answered};
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::Token;
-use support::usage::usage;
-use support::wait_until;
+use crate::support::besieged::{Besieged, MIB};
+use crate::support::client::{Client, bearer};
+use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::crowd::{A, B, REQUEST, answered};
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
+use crate::support::usage::usage;
+use crate::support::wait_until;
 
 #[test]
 fn declared_lengths_cost_nothing() {
@@ -108,7 +105,10 @@ fn who_keeps_sending_after_the_last_answer_is_cut_off() {
     assert_eq!(client.response().status, 400);
     let started = Instant::now();
     while client.try_send([b'a'; 10_000]).is_ok() {
-        assert!(started.elapsed() < support::PATIENCE, "it is read for ever");
+        assert!(
+            started.elapsed() < crate::support::PATIENCE,
+            "it is read for ever"
+        );
     }
     server.assert_unharmed();
 }

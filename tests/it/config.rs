@@ -2,22 +2,18 @@
 //!
 //! `POSTERN_BIN` names another binary to test.
 
-use std::{
-    collections::BTreeSet,
-    ffi::{OsStr, OsString},
-    fs::{self, File},
-    io::{PipeWriter, Write},
-    os::{
-        fd::OwnedFd,
-        unix::ffi::OsStrExt,
-        unix::net::{UnixDatagram, UnixStream},
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{PipeWriter, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -547,7 +543,7 @@ fn only_our_variables_have_to_be_utf8() {
 #[test]
 fn the_example_file_works_once_the_tenant_is_filled_in() {
     let folder = Folder::new();
-    folder.write(".env", include_str!("../.env.example"));
+    folder.write(".env", include_str!("../../.env.example"));
     let ended = run(&mut postern(&folder.0));
     assert_eq!(ended.code, 78);
     assert_eq!(ended.stderr.lines().count(), 3, "{}", ended.stderr);
@@ -569,11 +565,11 @@ fn names(file: &str) -> BTreeSet<&str> {
 #[test]
 fn the_settings_for_systemd_are_those_of_the_example_file() {
     let folder = Folder::new();
-    let settings = include_str!("../systemd/postern.env");
+    let settings = include_str!("../../systemd/postern.env");
     folder.write(".env", settings);
     let ended = run(&mut postern(&folder.0));
     assert_eq!((ended.code, ended.stderr.lines().count()), (78, 3));
-    let mut expected = names(include_str!("../.env.example"));
+    let mut expected = names(include_str!("../../.env.example"));
     // The unit sets it.
     assert!(expected.remove("STATE_DIRECTORY"));
     assert_eq!(names(settings), expected);

@@ -1,7 +1,4 @@
 //! How connections share the places there are: whose is taken, when, and for whom.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,16 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use support::client::Client;
-use support::contract::PUBLIC;
-use support::crowd::{
+
+use crate::support::client::Client;
+use crate::support::contract::PUBLIC;
+use crate::support::crowd::{
     A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_served, closes, in_time,
     is_before, newcomers, small_server,
 };
-use support::postern::Postern;
-use support::sockets::wait_until_read;
-use support::tenant::Tenant;
-use support::{TempDir, wait_until};
+use crate::support::postern::Postern;
+use crate::support::sockets::wait_until_read;
+use crate::support::tenant::Tenant;
+use crate::support::{TempDir, wait_until};
 
 /// After this a wait is long enough to be ended for anyone with no more places.
 const LONG: Duration = Duration::from_secs(1);
@@ -442,7 +440,9 @@ fn all_peers_of_a_unix_socket_are_one_address() {
         .start();
     let connect = || {
         let stream = UnixStream::connect(&path).unwrap();
-        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        stream
+            .set_read_timeout(Some(crate::support::PATIENCE))
+            .unwrap();
         assert!(ask(&stream).unwrap().starts_with("HTTP/1.1 200 "));
         stream
     };

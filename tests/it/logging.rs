@@ -1,8 +1,6 @@
 //! Standard error whose reader stops reading: requests are answered, the end is in time, and what
 //! is missing from the log is told in it.
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,11 +9,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
-use support::contract::PUBLIC;
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::{PATIENCE, wait_until};
+use crate::support::client::Client;
+use crate::support::contract::PUBLIC;
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::{PATIENCE, wait_until};
 
 const REQUESTS: usize = 2000;
 
@@ -162,7 +160,6 @@ fn a_reader_that_reads_again_learns_how_many_lines_are_missing_and_where() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn an_idle_server_wakes_no_thread_to_log() {
     let observed = Observed::start(Kind::Pipe);

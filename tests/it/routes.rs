@@ -1,14 +1,13 @@
 //! The routes: what each answers to which request, which check comes first, what every response
 //! bears, and what is logged of a request.
 
-mod support;
-
 use serde_json::json;
-use support::client::{self, Client, Response, bearer};
-use support::contract::{ADMIN, Needs, PROTECTED, PUBLIC, ROUTES, assert_headers};
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::{SUBJECT, Token};
+
+use crate::support::client::{self, Client, Response, bearer};
+use crate::support::contract::{ADMIN, Needs, PROTECTED, PUBLIC, ROUTES, assert_headers};
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::{SUBJECT, Token};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 

@@ -1,8 +1,5 @@
 //! A host that is short of something, or broken: what is asked for is answered all the same or
 //! refused with a reason, the log says what is wrong, and mending it is enough.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::fs;
 use std::io;
@@ -13,15 +10,15 @@ use std::thread;
 
 use socket2::{Domain, Socket, Type};
 
-use support::client::Client;
-use support::contract::PUBLIC;
-use support::crowd::A;
-use support::postern::{Builder, Postern, binary};
-use support::tenant::Tenant;
-use support::token::Token;
-use support::usage::{raise_descriptor_limit, usage};
-use support::verdict::assert_unavailable;
-use support::{TempDir, wait_until};
+use crate::support::client::Client;
+use crate::support::contract::PUBLIC;
+use crate::support::crowd::A;
+use crate::support::postern::{Builder, Postern, binary};
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
+use crate::support::usage::{raise_descriptor_limit, usage};
+use crate::support::verdict::assert_unavailable;
+use crate::support::{TempDir, wait_until};
 
 /// Words that run the server in a shell which first does this. `$0` is the server.
 fn after(preparation: &str) -> [String; 3] {
@@ -123,7 +120,7 @@ fn crowd(postern: &Postern, connections: usize) {
 /// One that is evicted before its request has been read asks again, as would anyone.
 fn assert_served(postern: &Postern) {
     wait_until("a request is answered", || {
-        support::client::try_request(postern.addr(), "GET", PUBLIC, &[])
+        crate::support::client::try_request(postern.addr(), "GET", PUBLIC, &[])
             .is_ok_and(|response| response.status == 200)
     });
 }

@@ -1,16 +1,14 @@
 //! The fetch of the keys through a proxy, which the environment names as other programs have it.
 
-mod support;
-
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use support::PATIENCE;
-use support::postern::{Builder, Postern};
-use support::tenant::Tenant;
-use support::token::Token;
+use crate::support::PATIENCE;
+use crate::support::postern::{Builder, Postern};
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
 
 /// A stand-in proxy: it opens tunnels, or refuses to.
 struct Proxy {

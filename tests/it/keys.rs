@@ -1,23 +1,23 @@
 //! The tenant's key set: how it is fetched, which of its keys count, and what becomes of requests
 //! while it cannot be had.
 
-mod support;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
-use support::client::{Response, bearer};
-use support::contract::{
+
+use crate::support::client::{Response, bearer};
+use crate::support::contract::{
     ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, PUBLIC, PUBLIC_BODY, assert_headers,
 };
-use support::key::Key;
-use support::postern::Postern;
-use support::tenant::{Behaviour, Certificate, Tenant};
-use support::token::Token;
-use support::{PATIENCE, TempDir, wait_until};
+use crate::support::key::Key;
+use crate::support::postern::Postern;
+use crate::support::tenant::{Behaviour, Certificate, Tenant};
+use crate::support::token::Token;
+use crate::support::{PATIENCE, TempDir, wait_until};
 
 /// `GET` of the protected message with this token.
 fn get_protected(postern: &Postern, token: &str) -> Response {

@@ -1,16 +1,13 @@
 //! Requests that are sent without waiting for answers: all are answered, in order.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use support::besieged::{Besieged, MIB};
-use support::client::Client;
-use support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
-use support::crowd::{A, REQUEST};
+use crate::support::besieged::{Besieged, MIB};
+use crate::support::client::Client;
+use crate::support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
+use crate::support::crowd::{A, REQUEST};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {

@@ -1,11 +1,15 @@
-//! postern under a real systemd, installed as README.md says: `tests/systemd/run` calls this, in
+//! postern under a real systemd, installed as README.md says: `tests/booted/run` calls this, in
 //! namespaces of its own, with the root of a Debian that nobody else uses.
 
+// Only a part of it is used here.
+#[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod machine;
 
+use std::env;
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
@@ -16,13 +20,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
-use machine::{Desk, Machine, wait_for};
-use support::client::{self, Client, bearer};
-use support::contract::{ADMIN, PROTECTED, PUBLIC, PUBLIC_BODY};
-use support::tenant::Tenant;
-use support::token::{AUDIENCE, Token};
+use self::machine::{Desk, Machine, wait_for};
+use crate::support::client::{self, Client, bearer};
+use crate::support::contract::{ADMIN, PROTECTED, PUBLIC, PUBLIC_BODY};
+use crate::support::tenant::Tenant;
+use crate::support::token::{AUDIENCE, Token};
 
 /// Where the settings and postern.socket have it listen.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
@@ -31,7 +34,7 @@ const SETTINGS: &str = "postern/postern.env";
 
 fn main() -> ExitCode {
     let (Some(folder), Some(binary)) = (env::args_os().nth(1), env::args_os().nth(2)) else {
-        eprintln!("usage: boot FOLDER BINARY; tests/systemd/run sets it up");
+        eprintln!("usage: boot FOLDER BINARY; tests/booted/run sets it up");
         return ExitCode::from(64);
     };
     let folder = PathBuf::from(folder);

@@ -1,16 +1,15 @@
 //! HTTP/1.1 on the wire: limits, deadlines, and when a connection ends. Request lines, framing and
 //! bodies are in `torture.rs`.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-use support::client::{Client, Response, exchange};
-use support::contract::{PUBLIC, PUBLIC_BODY, assert_headers};
-use support::postern::{Builder, Postern};
-use support::tenant::Tenant;
-use support::{PATIENCE, wait_until};
+
+use crate::support::client::{Client, Response, exchange};
+use crate::support::contract::{PUBLIC, PUBLIC_BODY, assert_headers};
+use crate::support::postern::{Builder, Postern};
+use crate::support::tenant::Tenant;
+use crate::support::{PATIENCE, wait_until};
 
 /// A request that would be answered with 200, were it read.
 const NEXT: &str = "GET /api/messages/public HTTP/1.1\r\nHost: next\r\n\r\n";

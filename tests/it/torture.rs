@@ -7,17 +7,15 @@
 //!
 //! Limits, deadlines, hosts and the rules of keep-alive are in `http.rs`; floods, slow senders and
 //! resets at every byte are in `listener.rs`.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use support::besieged::{Besieged, MIB};
-use support::client::{Client, Response};
-use support::contract::{PUBLIC, PUBLIC_BODY, assert_headers};
-use support::usage::wait_for_usage;
+
+use crate::support::besieged::{Besieged, MIB};
+use crate::support::client::{Client, Response};
+use crate::support::contract::{PUBLIC, PUBLIC_BODY, assert_headers};
+use crate::support::usage::wait_for_usage;
 
 /// How many rows a table may have, so that all marked requests have the same size.
 const MAX_ROWS: usize = 1000;

@@ -1,7 +1,4 @@
 //! What peers can make the server's kernel hold for them, whatever they send and do not read.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -10,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use support::besieged::{Besieged, MIB};
-use support::client::Client;
-use support::contract::{PUBLIC, PUBLIC_BODY};
-use support::crowd::{A, B, REQUEST, Stalled, are_under_way, in_time};
-use support::postern::Postern;
-use support::sockets::{kernel_memory, sockets};
-use support::tenant::Tenant;
-use support::usage::wait_for_usage;
-use support::{wait_until, wait_until_within};
+use crate::support::besieged::{Besieged, MIB};
+use crate::support::client::Client;
+use crate::support::contract::{PUBLIC, PUBLIC_BODY};
+use crate::support::crowd::{A, B, REQUEST, Stalled, are_under_way, in_time};
+use crate::support::postern::Postern;
+use crate::support::sockets::{kernel_memory, sockets};
+use crate::support::tenant::Tenant;
+use crate::support::usage::wait_for_usage;
+use crate::support::{wait_until, wait_until_within};
 
 /// The most that the kernel may hold for a connection.
 const EACH: u64 = 64 * 1024;
@@ -125,16 +122,20 @@ fn send_until_full(peers: &mut [Peer], quiet: Duration) {
 /// buffers to the server's sockets; then read nothing, and drip.
 fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
     let mut read = vec![0; peers.len()];
-    wait_until_within(2 * support::PATIENCE, "they have read enough", || {
-        for (peer, read) in peers.iter_mut().zip(&mut read) {
-            peer.send();
-            if *read < peer.enough {
-                *read += peer.read(256 * 1024);
+    wait_until_within(
+        2 * crate::support::PATIENCE,
+        "they have read enough",
+        || {
+            for (peer, read) in peers.iter_mut().zip(&mut read) {
+                peer.send();
+                if *read < peer.enough {
+                    *read += peer.read(256 * 1024);
+                }
             }
-        }
-        let enough = |(peer, read): (&Peer, &usize)| *read >= peer.enough;
-        peers.iter().zip(&read).all(enough)
-    });
+            let enough = |(peer, read): (&Peer, &usize)| *read >= peer.enough;
+            peers.iter().zip(&read).all(enough)
+        },
+    );
     assert_bounded(addr, PEERS, "while they read");
     send_until_full(&mut peers, Duration::from_millis(300));
     assert_bounded(addr, PEERS, "when they have stopped");

@@ -1,17 +1,16 @@
 //! Access tokens: which are accepted, and what is said about each that is not.
 
-mod support;
-
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use support::client::{Client, Response, bearer};
-use support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, assert_headers};
-use support::key::Key;
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::{AUDIENCE, Token, now};
-use support::verdict::*;
+
+use crate::support::client::{Client, Response, bearer};
+use crate::support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, assert_headers};
+use crate::support::key::Key;
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::{AUDIENCE, Token, now};
+use crate::support::verdict::*;
 
 /// `GET path` with these header lines, which may be any bytes.
 fn get(postern: &Postern, path: &str, lines: &[u8]) -> Response {

@@ -1,8 +1,5 @@
 //! More clients than there are places, all at it at the same time: those who behave are served, and
 //! nobody is cut off in the middle.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -10,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::besieged::{Besieged, MIB};
-use support::client::Client;
-use support::contract::PUBLIC;
-use support::crowd::{A, B, REQUEST, assert_refused, closes, small_server};
-use support::usage::usage;
-use support::{Ending, wait_until};
+use crate::support::besieged::{Besieged, MIB};
+use crate::support::client::Client;
+use crate::support::contract::PUBLIC;
+use crate::support::crowd::{A, B, REQUEST, assert_refused, closes, small_server};
+use crate::support::usage::usage;
+use crate::support::{Ending, wait_until};
 
 /// How long a connection waits for a client of its own address to ask before it can be closed.
 const LONG: Duration = Duration::from_secs(1);

@@ -1,8 +1,6 @@
 //! Keys that survive: rotation, outage, reboot without network, floods of forged tokens, a clock
 //! that is not set. What takes hours is tested beside the state machine, under an injected clock.
 
-mod support;
-
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::path::Path;
@@ -12,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use support::client::{Client, bearer};
-use support::contract::{PROTECTED, PUBLIC};
-use support::postern::{Builder, Postern};
-use support::tenant::{Behaviour, Tenant, http_date};
-use support::token::{AUDIENCE, Token, now};
-use support::verdict::assert_unavailable;
-use support::{Ending, TempDir, wait_until};
+
+use crate::support::client::{Client, bearer};
+use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::postern::{Builder, Postern};
+use crate::support::tenant::{Behaviour, Tenant, http_date};
+use crate::support::token::{AUDIENCE, Token, now};
+use crate::support::verdict::assert_unavailable;
+use crate::support::{Ending, TempDir, wait_until};
 
 const DAY: u64 = 86_400;
 
@@ -129,10 +128,9 @@ fn keys_on_disk_age_by_the_tenants_clock() {
     assert_eq!(too_stale.get_protected(&user).status, 200);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn an_old_copy_does_not_make_an_old_clock_right() {
-    use support::wall_clock::WallClock;
+    use crate::support::wall_clock::WallClock;
     const YEAR: u64 = 365 * DAY;
     let Some(clock) = WallClock::new() else {
         return;
@@ -253,7 +251,7 @@ fn a_rotation_during_an_outage_throws_nobody_out() {
     tenant.set_keys(vec![tenant.key().jwk()]);
     let known = Token::user(&tenant).sign();
     tenant.stop();
-    let fresh_key = support::key::Key::shared(5);
+    let fresh_key = crate::support::key::Key::shared(5);
     let unknown = Token::user(&tenant)
         .header("kid", json!(fresh_key.kid()))
         .sign_with(&fresh_key);
@@ -385,9 +383,8 @@ fn with_permissions(tenant: &Tenant, count: usize) -> Vec<u8> {
 
 /// The most memory that a server takes beyond what it takes idle, in bytes, while 64 of these
 /// requests wait for a fetch beside 192 long heads.
-#[cfg(target_os = "linux")]
 fn memory_while_waiting(request: impl Fn(&Tenant) -> Vec<u8>) -> u64 {
-    use support::usage::usage;
+    use crate::support::usage::usage;
     let tenant = Tenant::start();
     let postern = Postern::start(&tenant);
     let request = request(&tenant);
@@ -419,7 +416,6 @@ fn memory_while_waiting(request: impl Fn(&Tenant) -> Vec<u8>) -> u64 {
     most - idle
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn what_a_token_claims_takes_no_memory_while_it_waits() {
     let [few, many] =

@@ -1,16 +1,16 @@
 //! The cache of verified tokens, as clients see it: not at all.
 
-mod support;
+use std::thread;
 
 use serde_json::json;
-use std::thread;
-use support::client::{Client, Response, bearer};
-use support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, assert_headers};
-use support::key::Key;
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::{SUBJECT, Token, now};
-use support::wait_until;
+
+use crate::support::client::{Client, Response, bearer};
+use crate::support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, assert_headers};
+use crate::support::key::Key;
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::{SUBJECT, Token, now};
+use crate::support::wait_until;
 
 /// `GET` of the protected message with this token.
 fn get_protected(postern: &Postern, token: &str) -> Response {

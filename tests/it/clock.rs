@@ -2,9 +2,6 @@
 //! clock, a clock that cannot be right lets nobody in, and once it is right so is everything.
 //!
 //! The clock is one of the server's own, by a library that is preloaded into it.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,13 +9,13 @@ use std::process::Command;
 
 use serde_json::json;
 
-use support::TempDir;
-use support::client::Response;
-use support::contract::PUBLIC;
-use support::postern::{Builder, Postern, binary};
-use support::tenant::Tenant;
-use support::token::{Token, now};
-use support::verdict::{EXPIRED, NOT_YET, assert_invalid_token, assert_unavailable};
+use crate::support::TempDir;
+use crate::support::client::Response;
+use crate::support::contract::PUBLIC;
+use crate::support::postern::{Builder, Postern, binary};
+use crate::support::tenant::Tenant;
+use crate::support::token::{Token, now};
+use crate::support::verdict::{EXPIRED, NOT_YET, assert_invalid_token, assert_unavailable};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -45,7 +42,7 @@ impl Clock {
         let dir = TempDir::new();
         let library = dir.path().join("clock.so");
         let source = dir.path().join("clock.c");
-        fs::write(&source, include_str!("support/clock.c")).unwrap();
+        fs::write(&source, include_str!("../support/clock.c")).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
         let status = compiler.arg(&library).arg(&source).status();

@@ -1,21 +1,22 @@
 //! The stand-in tenant and the token mint themselves, against a client and a verifier that are not
 //! postern's: what they get wrong, every other test would.
 
-mod support;
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
-use std::{fs, thread};
-use support::PATIENCE;
-use support::client::{self, Client};
-use support::tenant::{Behaviour, Certificate, JWKS_PATH, Tenant, http_date};
-use support::token::Token;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+
+use crate::support::PATIENCE;
+use crate::support::client::{self, Client};
+use crate::support::tenant::{Behaviour, Certificate, JWKS_PATH, Tenant, http_date};
+use crate::support::token::Token;
 
 type Fetched = Result<Response<ureq::Body>, ureq::Error>;
 

@@ -1,21 +1,18 @@
 //! Connections that there is no place for: who waits, who is next, and who is told to come again.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
-use support::contract::{PUBLIC, assert_headers};
-use support::crowd::{
+use crate::support::client::Client;
+use crate::support::contract::{PUBLIC, assert_headers};
+use crate::support::crowd::{
     A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_refused, assert_served,
     closes, in_time, is_before, newcomers, small_server,
 };
-use support::sockets::wait_until_accepted_unread;
-use support::usage::usage;
-use support::{Ending, wait_until};
+use crate::support::sockets::wait_until_accepted_unread;
+use crate::support::usage::usage;
+use crate::support::{Ending, wait_until};
 
 /// Waits until one of these has been answered or closed, and says which.
 #[track_caller]

@@ -1,23 +1,21 @@
 //! Threads are few, however many connections there are; only who waits for keys has one to himself.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::besieged::Besieged;
-use support::client::{Client, bearer};
-use support::contract::{PROTECTED, PUBLIC};
-use support::crowd::{assert_served, in_time, is_before};
-use support::postern::{Postern, binary};
-use support::tenant::{Behaviour, Tenant};
-use support::token::Token;
-use support::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
-use support::verdict::assert_unavailable;
-use support::{TempDir, wait_until};
+
+use crate::support::besieged::Besieged;
+use crate::support::client::{Client, bearer};
+use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::crowd::{assert_served, in_time, is_before};
+use crate::support::postern::{Postern, binary};
+use crate::support::tenant::{Behaviour, Tenant};
+use crate::support::token::Token;
+use crate::support::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
+use crate::support::verdict::assert_unavailable;
+use crate::support::{TempDir, wait_until};
 
 #[test]
 fn connections_that_wait_take_no_thread_and_a_kib() {

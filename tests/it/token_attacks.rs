@@ -6,7 +6,7 @@
 //! What a token must be like to be accepted, member by member, is in `tokens.rs`; there, too, are
 //! base64url, duplicate members and deep nesting. Keys that are skipped are in `keys.rs`.
 
-mod support;
+use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -19,15 +19,15 @@ use ring::signature::{
     RsaEncoding,
 };
 use serde_json::{Value, json};
-use std::collections::HashSet;
-use support::client::{Client, Response, bearer};
-use support::contract::{ADMIN, ADMIN_BODY, assert_headers};
-use support::forge::{self, SHA1_INFO, SHA256_INFO, SHA384_INFO, SHA512_INFO};
-use support::key::Key;
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::{AUDIENCE, Token, now};
-use support::verdict::*;
+
+use crate::support::client::{Client, Response, bearer};
+use crate::support::contract::{ADMIN, ADMIN_BODY, assert_headers};
+use crate::support::forge::{self, SHA1_INFO, SHA256_INFO, SHA384_INFO, SHA512_INFO};
+use crate::support::key::Key;
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::{AUDIENCE, Token, now};
+use crate::support::verdict::*;
 
 /// What the answer to a row must be.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,10 @@
 //! Cross-origin resource sharing: which origins may read the answers, and that no other is told so.
 
-mod support;
-
-use support::client::{Client, Response, bearer, exchange};
-use support::contract::{ADMIN, PROTECTED, PUBLIC, assert_headers};
-use support::postern::Postern;
-use support::tenant::Tenant;
-use support::token::Token;
+use crate::support::client::{Client, Response, bearer, exchange};
+use crate::support::contract::{ADMIN, PROTECTED, PUBLIC, assert_headers};
+use crate::support::postern::Postern;
+use crate::support::tenant::Tenant;
+use crate::support::token::Token;
 
 const APP: &str = "https://app.example.com";
 const LOCAL: &str = "http://localhost:4040";
@@ -158,7 +156,8 @@ fn an_origin_is_allowed_when_it_is_a_configured_one() {
 #[test]
 fn every_error_can_be_read_by_an_allowed_origin() {
     let mut tenant = Tenant::start();
-    let start = |builder: support::postern::Builder| builder.env("CLIENT_ORIGIN_URL", APP).start();
+    let start =
+        |builder: crate::support::postern::Builder| builder.env("CLIENT_ORIGIN_URL", APP).start();
     let postern = start(Postern::builder(&tenant));
     postern.wait_for_keys();
     let user = bearer(&Token::user(&tenant).sign());

@@ -1,7 +1,4 @@
 //! The end of a server: what has been asked is answered, and within ten seconds it is over.
-#![cfg(target_os = "linux")]
-
-mod support;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,16 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::besieged::Besieged;
-use support::client::Client;
-use support::contract::PUBLIC;
-use support::crowd::{
+use crate::support::besieged::Besieged;
+use crate::support::client::Client;
+use crate::support::contract::PUBLIC;
+use crate::support::crowd::{
     A, B, REQUEST, Stalled, answered, are_under_way, asking, closes, in_time, newcomers,
 };
-use support::postern::Postern;
-use support::sockets::wait_until_read;
-use support::tenant::Tenant;
-use support::wait_until;
+use crate::support::postern::Postern;
+use crate::support::sockets::wait_until_read;
+use crate::support::tenant::Tenant;
+use crate::support::wait_until;
 
 /// Clients that ask without pause until the server goes away. A request is owed an answer when it
 /// was on its way before the signal.

@@ -1,0 +1,30 @@
+//! The black-box tests: the spawned binary, real sockets, a stand-in tenant over TLS. One binary,
+//! so that what they share is compiled and linked once.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cache;
+mod clock;
+mod config;
+mod cors;
+mod drain;
+mod faults;
+mod http;
+mod keys;
+mod listener;
+mod logging;
+mod memory;
+mod newcomers;
+mod outage;
+mod overload;
+mod pipelining;
+mod places;
+mod proxy;
+mod routes;
+mod service;
+mod support_works;
+mod threads;
+mod token_attacks;
+mod tokens;
+mod torture;
