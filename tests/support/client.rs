@@ -177,11 +177,6 @@ impl Client {
         self.try_response(false).expect("a response comes")
     }
 
-    /// Reads one response to a `HEAD` request, which has no body whatever its headers say.
-    pub fn head_response(&mut self) -> Response {
-        self.try_response(true).expect("a response comes")
-    }
-
     /// Reads one response. The end of the stream before its end is `UnexpectedEof`, nothing at all
     /// for [`PATIENCE`] is `TimedOut`.
     pub fn try_response(&mut self, to_head: bool) -> io::Result<Response> {

@@ -3,13 +3,13 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ pub struct Postern {
     child: Child,
     addr: SocketAddr,
     log: Arc<Watched<Log>>,
-    dir: TempDir,
+    /// Its working directory, which is removed with it.
+    _dir: TempDir,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +50,6 @@ pub struct Builder {
     env: Vec<(String, String)>,
     prefix: Vec<String>,
     dir: TempDir,
-    close_stderr: bool,
     stderr: Option<Stdio>,
     stdin: Option<Stdio>,
 }
@@ -68,7 +68,6 @@ impl Postern {
             env: Vec::new(),
             prefix: Vec::new(),
             dir: TempDir::new(),
-            close_stderr: false,
             stderr: None,
             stdin: None,
         };
@@ -85,19 +84,9 @@ impl Postern {
         self.addr
     }
 
-    /// The address of a path: `http://127.0.0.1:PORT/path`.
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.addr)
-    }
-
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Its working directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Runs a server until it has written its keys to `state`, which then holds them.
@@ -238,12 +227,6 @@ impl Builder {
         self
     }
 
-    /// With a standard error whose reader goes away once the server listens.
-    pub fn closing_stderr(mut self) -> Builder {
-        self.close_stderr = true;
-        self
-    }
-
     /// With this socket passed to it as systemd does, instead of an address to listen on.
     pub fn socket(mut self, listening: impl Into<OwnedFd>) -> Builder {
         // A child inherits its standard streams and no other descriptor; the shell moves it.
@@ -319,40 +302,13 @@ impl Builder {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
         let log = Arc::new(Watched::new(Log::default()));
-        read_stderr(&mut child, &log, self.close_stderr);
+        read_stderr(&mut child, &log);
         read_stdout(&mut child, &log);
         Postern {
             child,
             addr: SocketAddr::from(([0; 4], 0)),
             log,
-            dir: self.dir,
-        }
-    }
-}
-
-/// Runs the binary with these arguments, this environment and nothing else of one, and this working
-/// directory until it ends; kills it and panics when that takes longer than [`PATIENCE`].
-pub fn run_to_exit(args: &[&str], env: &[(&str, &str)], cwd: &Path) -> Output {
-    let mut command = Command::new(binary());
-    command.args(args).current_dir(cwd);
-    clean_env(&mut command);
-    let child = command
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let pid = child.id();
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(PATIENCE) {
-        Ok(output) => output.expect("the child is ours to wait for"),
-        Err(_) => {
-            let _ = Command::new("kill")
-                .args(["-s", "KILL", &pid.to_string()])
-                .status();
-            panic!("still running after {PATIENCE:?}: {args:?} {env:?}");
+            _dir: self.dir,
         }
     }
 }
@@ -384,7 +340,7 @@ fn clean_env(command: &mut Command) {
     }
 }
 
-fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>, close_once_listening: bool) {
+fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>) {
     let log = log.clone();
     let Some(stderr) = child.stderr.take() else {
         log.change(|log| log.complete = true);
@@ -397,23 +353,9 @@ fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>, close_once_listening:
         while stderr.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
-            let last = close_once_listening && text.contains(LISTENING);
-            if last {
-                break_off(&log, text, stderr);
-                return;
-            }
             log.change(|log| log.lines.push(text));
         }
         log.change(|log| log.complete = true);
-    });
-}
-
-/// Closes the pipe before the line is seen, so that the server has no reader when the test goes on.
-fn break_off(log: &Watched<Log>, line: String, pipe: impl Read) {
-    drop(pipe);
-    log.change(|log| {
-        log.lines.push(line);
-        log.complete = true;
     });
 }
 

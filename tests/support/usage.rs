@@ -14,6 +14,7 @@ pub struct Usage {
     /// Memory of its own in bytes: what it has allocated and its stacks, not its program.
     pub memory: u64,
     /// All of its memory that is there, in bytes, its program included.
+    #[allow(dead_code)] // The siege and the crowd print it.
     pub resident: u64,
     /// Threads.
     pub threads: u64,
@@ -45,6 +46,7 @@ pub fn usage(pid: u32) -> Usage {
 
 /// The processor time that the threads this process has now have used. Unlike the clock ticks in
 /// `/proc/PID/stat` it also counts what is shorter than a tick.
+#[allow(dead_code)] // For the crowd.
 pub fn processor_time(pid: u32) -> Duration {
     let nanoseconds = |folder: fs::DirEntry| -> Option<u64> {
         let text = fs::read_to_string(folder.path().join("schedstat")).ok()?;
@@ -56,6 +58,7 @@ pub fn processor_time(pid: u32) -> Duration {
 }
 
 /// How often each thread of a process has gone to sleep: once after each time it woke up.
+#[allow(dead_code)] // For the crowd.
 pub fn wake_ups(pid: u32) -> BTreeMap<OsString, u64> {
     let count = |task: fs::DirEntry| -> Option<(OsString, u64)> {
         let status = fs::read_to_string(task.path().join("status")).ok()?;
@@ -82,6 +85,7 @@ pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
 }
 
 /// What a process uses when the number of its threads has stayed the same for a second.
+#[allow(dead_code)] // For the siege and the crowd.
 pub fn settled_usage(pid: u32) -> Usage {
     let given_up = Instant::now() + PATIENCE;
     let mut since = Instant::now();
