@@ -1,9 +1,9 @@
-//! How code that is about to wait tells the thread pool that runs it.
+//! Lets code that is about to block tell the thread pool that runs it.
 //!
-//! Requests are served by about as many threads as there are processors. A handler that waits for
-//! something else than the processor would hold up a whole thread of them, so it says so first:
-//! another thread then takes its place for that time. Code that runs on a thread of its own may
-//! say so, too: nothing happens.
+//! Requests are served by about as many threads as there are processors. A handler that blocks on
+//! anything but the processor takes one of these threads away. So it announces the wait first, and
+//! another thread replaces it until the wait ends. On a thread outside a pool, an announcement does
+//! nothing.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -12,16 +12,16 @@ use std::sync::Arc;
 
 /// A pool whose threads can be replaced while they wait.
 pub trait Standby: Send + Sync {
-    /// One of its threads is about to wait: has another take its place.
+    /// Called on one of its threads, which is about to wait. Starts a replacement if needed.
     ///
     /// # Errors
     /// [`TooManyWait`].
     fn begin_wait(&self) -> Result<(), TooManyWait>;
-    /// That thread goes on.
+    /// The thread has stopped waiting.
     fn end_wait(&self);
 }
 
-/// As many threads wait as may, or no other one can be started.
+/// The limit of waiting threads is reached, or a replacement cannot be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyWait;
 

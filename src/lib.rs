@@ -1,23 +1,24 @@
 //! postern: an Auth0-protected API server for constrained hosts.
 //!
-//! One small binary, blocking threads, no async runtime. This library is what the binary is made
-//! of; it is not meant to be built upon.
+//! One small binary, blocking threads, no async runtime. This library exists for the binary and its
+//! tests; it is no API to build on.
 //!
 //! # The way of a request
 //!
 //! ```text
-//! http::engine        a worker waits for whoever is ready, and takes the connection
-//! http::places        decides whose connection it is when there are more than places
+//! http::engine        a worker waits for a ready connection, and takes it
+//! http::places        shares the places when there are more connections than places
 //! http::connection    reads the head within its deadline, answers, keeps alive or closes
 //! http::request       the head becomes a Request, or a 400, 414, 431, 505
 //! api::router         (method, path) becomes a handler, or a 404, 405
-//! api::messages       the handler, which asks
+//! api::messages       the handler, which
+//! api::access         requires a token or a permission, and asks
 //! auth::bearer          for the token in the Authorization header,
 //! auth::jwks            for the tenant's current keys,
 //! auth::cache           for the claims of a token verified before, or
 //! auth::verifier        for those of a token that one of the keys signed
-//! http::cors          adds what browsers must be told
-//! http::response      puts the answer onto the wire
+//! http::cors          adds the headers for browsers
+//! http::response      prints the answer
 //! ```
 //!
 //! Arrows point one way: `main -> server -> {api, auth, http}` and `api -> {auth, http}`. [`http`]
@@ -35,13 +36,13 @@
 //!
 //! | level | what it adds |
 //! |---|---|
-//! | `error` | nobody can be let in: no usable key, keys too stale, clock not set; a panic |
+//! | `error` | no token can be accepted: no usable key, keys too stale, clock not set; a panic |
 //! | `warn` | a fetch of the keys that failed, keys left out, no place for a connection |
 //! | `info` | start and stop, keys fetched, one line per request |
 //! | `debug` | requests that could not be read, peers that went away |
-//! | `trace` | what the libraries below have to say |
+//! | `trace` | messages of the libraries |
 //!
-//! Tokens, signatures and `Authorization` values are in none of them.
+//! Tokens, signatures and `Authorization` values are never logged.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

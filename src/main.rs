@@ -122,7 +122,7 @@ fn help() -> String {
     help
 }
 
-/// Prints to standard output. One that is closed is no reason to fail.
+/// Prints to standard output. If that is closed, it is not an error.
 fn print(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stdout(), "{text}");
     ExitCode::SUCCESS

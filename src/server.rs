@@ -31,18 +31,18 @@ pub struct Server {
     addresses: Vec<Address>,
     jwks: Jwks,
     running: Running,
-    /// The wait for signals, if there is one, which the end of the server ends.
+    /// The wait for signals, if there is one. The end of the server ends it.
     signals: Arc<OnceLock<Handle>>,
 }
 
 /// Why the server cannot start. Its `Display` says what to do about it.
 #[derive(Debug)]
 pub enum StartError {
-    /// The listening socket cannot be had.
+    /// The address cannot be listened on.
     Bind(SocketAddr, io::Error),
     /// The sockets that were passed to this process cannot be used.
     Sockets(io::Error),
-    /// The process may have too little memory.
+    /// The process is not allowed enough memory.
     Memory(TooLittleSpace),
     /// There is no memory for a token cache of that size.
     TokenCache(usize),
@@ -51,8 +51,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The process's exit code: 78 (`EX_CONFIG`) when only another setting helps, 1 when another
-    /// try may.
+    /// The process's exit code: 78 (`EX_CONFIG`) if only another setting helps, 1 if another start
+    /// may succeed.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
@@ -120,7 +120,7 @@ impl Server {
         Server::start_on(listener, config)
     }
 
-    /// As [`start`](Server::start), on sockets that listen already.
+    /// As [`start`](Server::start), but on sockets that listen already.
     ///
     /// # Errors
     /// [`StartError`].
@@ -195,7 +195,7 @@ impl Server {
         })
     }
 
-    /// Accepts no more connections and lets the requests under way finish, 10 s at most.
+    /// Accepts no more connections and lets the requests in progress finish, 10 s at most.
     /// Returns at once; [`wait`](Server::wait) returns when it is done.
     pub fn stop(&self) {
         self.running.drain();
@@ -206,10 +206,9 @@ impl Server {
         self.running.wait();
     }
 
-    /// Blocks until the server has stopped, which SIGTERM and SIGINT make it do. SIGHUP makes it
-    /// fetch the keys.
+    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it, SIGHUP fetches the keys.
     pub fn wait_for_signals(self, mut signals: Signals) {
-        // From here on the end of the server ends the wait below, too.
+        // From here on, the end of the server also ends the wait below.
         let _ = self.signals.set(signals.0.handle());
         if self.running.is_finished() {
             return;
@@ -229,8 +228,8 @@ impl Server {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP, caught from when this is made: what comes before a server waits for
-/// them is not lost.
+/// SIGTERM, SIGINT and SIGHUP. They are caught from here on, so that none is lost before the server
+/// waits for them.
 #[derive(Debug)]
 pub struct Signals(iterator::Signals);
 
@@ -249,14 +248,14 @@ fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
     cache.map_err(|_| StartError::TokenCache(size))
 }
 
-/// A path that nobody else asks for. Each `RandomState` has keys of its own.
+/// A path that clients cannot guess. Each `RandomState` has its own random keys.
 fn random_path() -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = || RandomState::new().hash_one(0);
     format!("/{:016x}{:016x}", random(), random())
 }
 
-/// The date of this program's source, set by the build script: no clock is right that says less.
+/// The date of this program's source, set by the build script. A clock before it is wrong.
 fn build_date() -> SystemTime {
     let seconds = env!("POSTERN_SOURCE_DATE").parse().unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(seconds)

@@ -1,4 +1,4 @@
-//! Who may read an answer, and what everyone else gets (RFC 6750 §3).
+//! Checks that a request needs: a token, or a permission. Errors are those of RFC 6750 §3.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::auth::Authenticator;
 use crate::http::response::{self, Prepared, Response};
 use crate::http::{Reply, Request};
 
-/// `GET /api/messages/public`: for everyone.
+/// `GET /api/messages/public`: needs nothing.
 pub fn public(_: &Authenticator, _: &Request<'_>) -> Reply {
     static MESSAGE: Prepared = Prepared::new(|| {
         message(r#"{"message":"The API doesn't require an access token to share this message."}"#)
@@ -13,7 +13,7 @@ pub fn public(_: &Authenticator, _: &Request<'_>) -> Reply {
     MESSAGE.response().into()
 }
 
-/// `GET /api/messages/protected`: for everyone with a valid access token.
+/// `GET /api/messages/protected`: needs a valid access token.
 pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
     static MESSAGE: Prepared = Prepared::new(|| {
         message(r#"{"message":"The API successfully validated your access token."}"#)
@@ -21,7 +21,7 @@ pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
     access::with_token(auth, request, |_| MESSAGE.response())
 }
 
-/// `GET /api/messages/admin`: for those with the permission to read it.
+/// `GET /api/messages/admin`: needs a token with the permission to read it.
 pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
     static MESSAGE: Prepared = Prepared::new(|| {
         message(r#"{"message":"The API successfully recognized you as an admin."}"#)

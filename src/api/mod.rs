@@ -1,4 +1,4 @@
-//! What this server is for: three messages, and who may read them.
+//! The API: three messages, and what each request needs to read them.
 
 mod access;
 mod messages;

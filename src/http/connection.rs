@@ -285,8 +285,8 @@ impl Connection {
         }
     }
 
-    /// Since when it waits for its peer, if it does: for a complete request, or until the peer reads
-    /// an answer. In a turn it waits for its peer only when there is no room for an answer.
+    /// Since when it waits for its peer, if it does: for a complete request, or until the peer
+    /// reads an answer. In a turn it waits for its peer only when there is no room for an answer.
     pub fn waits_since(&self) -> Instant {
         self.waits_since
     }

@@ -1,5 +1,5 @@
-//! The threads that serve connections: as many as there are processors, and one more for each that
-//! waits for something else.
+//! The threads that serve connections: one per processor, and one more for each thread that is
+//! [blocked](crate::blocking).
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,17 +8,17 @@ use std::thread;
 
 use crate::blocking::{self, Standby, TooManyWait};
 
-/// Address space for a thread's stack, of which a request touches a few pages.
+/// Address space for a thread's stack. A request touches a few pages of it.
 pub const STACK_SIZE: usize = 256 * 1024;
-/// The most threads that wait at one time.
+/// The most threads that may wait at one time.
 pub const MAX_WAITING: usize = 64;
 
 /// How many threads there are.
 #[derive(Debug, Default)]
 struct Count {
-    /// Those that serve, or wait for events.
+    /// Threads that serve a connection or wait for an event.
     serving: usize,
-    /// Those that have announced that they wait.
+    /// Threads that have announced a wait.
     waiting: usize,
 }
 
@@ -33,8 +33,8 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// A crew of as many threads as there are processors, and of two at least: one that is held up
-    /// must not hold up everything.
+    /// A crew with one thread per processor, and at least two: one slow handler must not stop
+    /// everything.
     pub fn new() -> Arc<Crew> {
         let processors = thread::available_parallelism().map_or(1, |count| count.get());
         Arc::new_cyclic(|itself| Crew {
@@ -46,18 +46,17 @@ impl Crew {
         })
     }
 
-    /// Starts the threads. To be called once.
+    /// Starts the threads. Call it once.
     ///
     /// # Errors
     /// When one of them cannot be started.
     pub fn start(&self, work: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
-        // A second call would find the first one's work, and start more threads for it.
+        // After a second call, the first call's work would run on more threads.
         let _ = self.work.set(Box::new(work));
         (0..self.size).try_for_each(|_| self.add_thread())
     }
 
-    /// Whether this thread is one too many, and so ends now. To be asked before it waits for an
-    /// event.
+    /// Whether this thread is surplus and must end now. Call it before each wait for an event.
     pub fn dismisses_me(&self) -> bool {
         if self.serving.load(Ordering::Relaxed) <= self.size {
             return false;
@@ -71,7 +70,7 @@ impl Crew {
         is_surplus
     }
 
-    /// A thread has ended by itself.
+    /// Counts a thread that could not be started.
     fn end_thread(&self) {
         let mut count = self.lock();
         count.serving -= 1;
@@ -80,7 +79,7 @@ impl Crew {
 
     fn add_thread(&self) -> io::Result<()> {
         {
-            // Counted before it runs, so that it never counts itself out first.
+            // Counted before it runs: it may find itself surplus and subtract itself at once.
             let mut count = self.lock();
             count.serving += 1;
             self.publish(&count);

@@ -15,19 +15,19 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// Descriptors that are not connections: standard streams, listener, poller with its timer and
-/// wake-ups, signal pipe, the fetch of the keys with its name resolution, the connection accepted
-/// last.
+/// wake-up events, signal pipe, the fetch of the keys with its name resolution, and a connection
+/// just accepted.
 const RESERVED_DESCRIPTORS: usize = 16;
 
-/// Address space for what is not a connection: the workers' stacks and buffers, and the fetch of
+/// Address space for everything but connections: the workers' stacks and buffers, and the fetch of
 /// the keys with its certificates.
 const RESERVED_SPACE: u64 = 16 * MIB;
-/// Address space for a connection: itself, a large head, and the rest of an answer.
+/// Address space for a connection: its state, a large head, and an unsent rest of an answer.
 const CONNECTION_SPACE: u64 = 64 * KIB;
-/// Address space for a thread that waits for the sake of a connection.
+/// Address space for a thread that waits on behalf of a connection.
 const WAITING_SPACE: u64 = STACK_SIZE as u64 + 64 * KIB;
-/// Address space that glibc's allocator sets aside at a time, for up to eight threads per
-/// processor, when it can have that much.
+/// Address space that glibc's allocator reserves for each of up to eight threads per processor, if
+/// that much is available.
 const ARENA: u64 = 64 * MIB;
 
 /// There is too little address space for a single connection.
@@ -61,10 +61,10 @@ pub fn raise_and_fit(wanted: usize) -> Result<usize, TooLittleSpace> {
     fit_address_space(fit_descriptors(wanted))
 }
 
-/// How many of `wanted` connections the limit of the address space allows, if there is one.
+/// How many of `wanted` connections the limit of the address space allows, if there is a limit.
 ///
-/// A thread that cannot be started is dealt with, but an allocation that fails ends the process.
-/// So connections must never take what the others need.
+/// The server survives a thread that cannot be started, but a failed allocation ends the process.
+/// So connections must leave enough for everything else.
 fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     let limit = getrlimit(Resource::As);
     let (Some(current), Some(used)) = (limit.current, address_space()) else {
@@ -79,8 +79,8 @@ fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     }
     let mut free = free;
     if is_glibc && free >= ARENA {
-        // It would leave as little as nothing to the threads. With less than it asks for, it makes
-        // do with what is needed.
+        // Arenas would leave almost nothing for threads. If a whole arena is not available, glibc
+        // takes only what it needs.
         let lowered = Rlimit {
             current: Some(used + ARENA - MIB),
             maximum: limit.maximum,
@@ -105,13 +105,13 @@ fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     Ok(fitting)
 }
 
-/// The address space that so many connections need, with all else.
+/// The address space that the process needs with so many connections.
 fn space_for(connections: usize) -> u64 {
     let waiting = connections.min(MAX_WAITING) as u64;
     RESERVED_SPACE + connections as u64 * CONNECTION_SPACE + waiting * WAITING_SPACE
 }
 
-/// What this process has of it now, in bytes, where that can be told.
+/// The address space that this process uses now, in bytes, if it can be read.
 fn address_space() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let size = status
@@ -123,7 +123,7 @@ fn address_space() -> Option<u64> {
 
 /// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
 fn fit_descriptors(wanted: usize) -> usize {
-    // Newcomers and leaving connections have descriptors, but no places.
+    // Newcomers and leaving connections have descriptors but no places.
     let reserved = |places| RESERVED_DESCRIPTORS + max_newcomers(places) + max_leaving(places);
     let needed = |connections| (connections + reserved(connections)) as u64;
     let limit = getrlimit(Resource::Nofile);
@@ -136,7 +136,7 @@ fn fit_descriptors(wanted: usize) -> usize {
         current: Some(limit.maximum.map_or(most, |maximum| maximum.min(most))),
         maximum: limit.maximum,
     };
-    // Where it cannot be raised, what there is must do.
+    // If it cannot be raised, the current limit counts.
     let current = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => raised.current,
         Err(_) => limit.current,

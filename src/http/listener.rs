@@ -1,4 +1,4 @@
-//! Listening sockets, and the server behind them from start to end.
+//! Listening sockets, and the server behind them from start to drain.
 
 use std::error::Error;
 use std::fmt;
@@ -18,16 +18,16 @@ use super::limits::{self, TooLittleSpace};
 use super::poller::Poller;
 use super::socket::{Address, BUFFER_SIZE, Listening};
 
-/// Connections the kernel keeps until they are accepted, if the system allows as many. One that finds
-/// the queue full is tried again by its peer a second later.
+/// Connections the kernel keeps until they are accepted, if the system allows as many. One that
+/// finds the queue full is tried again by its peer a second later.
 const BACKLOG: i32 = 4096;
-/// How long a drain takes at most.
+/// The longest drain.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Why nothing can be accepted.
+/// Why a listener cannot be made.
 #[derive(Debug)]
 pub enum ListenError {
-    /// A system call on a socket failed: the port is taken, the address is not this host's, ...
+    /// A system call failed: the port is taken, the address is not this host's, ...
     Socket(io::Error),
     /// The process may not have enough memory.
     Memory(TooLittleSpace),
@@ -67,8 +67,8 @@ impl Listener {
         Listener::new(vec![Listening::Tcp(bind(address)?)], true, max_connections)
     }
 
-    /// Accepts from `sockets` that listen already, at most `max_connections` at once. They are not
-    /// this process's own: at a drain, what is in their backlog is left to whoever comes next.
+    /// Accepts from `sockets` that listen already, at most `max_connections` at once. The sockets
+    /// outlive this process: a drain leaves the connections in their backlog to the next one.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -91,7 +91,7 @@ impl Listener {
         })
     }
 
-    /// Where it listens, with the port the system chose when 0 was asked for.
+    /// Where it listens. Port 0 has been replaced by the port that the system chose.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
@@ -104,7 +104,7 @@ impl Listener {
     /// Starts to accept and serve connections, on threads of its own.
     ///
     /// # Errors
-    /// When the threads cannot be started, or the sockets not be used.
+    /// If the threads cannot be started or the sockets cannot be used.
     pub fn start(self, service: Service) -> io::Result<Running> {
         let capacity = self.intake.capacity;
         let engine = Engine::new(service, self.poller, self.intake, capacity);
@@ -133,12 +133,13 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
-    /// Accepts no more, and ends when the requests under way have their answers. Returns at once.
+    /// Starts a drain: no new connections, and the end once requests in progress are answered.
+    /// Returns at once.
     pub fn drain(&self) {
         self.engine.start_drain();
     }
 
-    /// Has `action` called when the last connection of a drain has ended.
+    /// Sets an `action` to call when the last connection of a drain has ended.
     pub fn on_finished(&self, action: impl Fn() + Send + Sync + 'static) {
         self.engine.on_finished(action);
     }
@@ -148,7 +149,7 @@ impl Running {
         self.engine.stage() == Stage::Finished
     }
 
-    /// Waits for a drain, and for its end: 10 s at most.
+    /// Waits until a drain starts, and then for its end, at most 10 s.
     pub fn wait(&self) {
         self.engine.wait_for_stage_after(Stage::Running, None);
         let stage = self.engine.stage();
@@ -168,12 +169,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A restart must not wait for connections of the last run to be forgotten.
+    // A restart must not wait until the kernel has forgotten connections of the last run.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    // Before a connection can come: what is sent to it at first depends on them.
+    // Before the first connection: its initial window depends on these sizes.
     set_socket_send_buffer_size(&socket, BUFFER_SIZE)?;
     set_socket_recv_buffer_size(&socket, BUFFER_SIZE)?;
     socket.bind(&address.into())?;

@@ -1,7 +1,7 @@
 //! Sockets to requests and responses back. Knows nothing of tokens.
 //!
 //! The vocabulary (`Method`, `Header`, `StatusCode`, `HTTPVersion`, `Response`) and the printing of
-//! responses are tiny_http's. Its `Server` is not used: one stranger can stop it.
+//! responses are tiny_http's. Its `Server` is not used: a single client can stop it.
 
 pub mod connection;
 pub mod cors;

@@ -1,8 +1,8 @@
-//! Who is ready: one epoll set for all sockets, which the workers wait in together.
+//! Readiness of sockets: one epoll set, on which all workers wait.
 //!
-//! Sockets are registered one-shot: a worker that gets an event owns what it is about until that is
-//! registered again. What an event carries is a number and a generation, never a descriptor, so
-//! that one of a connection that is no more is recognised.
+//! Sockets are registered one-shot: the worker that gets an event owns its connection until it
+//! registers it again. An event carries a number and a generation, not a descriptor, so that a late
+//! event of a connection that has ended is recognised.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,13 +26,13 @@ pub enum Token {
     Listener(u32),
     /// The timer: a deadline may have passed.
     Timer,
-    /// The drain has been asked for.
+    /// A drain was requested.
     Drain,
-    /// All is over.
+    /// All workers end.
     Exit,
 }
 
-/// The upper half of what is not a connection. Generations stay below.
+/// The least upper half of a token that is not a connection. Generations are smaller.
 const SPECIAL: u32 = 1 << 31;
 
 impl Token {
@@ -59,7 +59,7 @@ impl Token {
     }
 }
 
-/// What a socket is waited for to be.
+/// The state of a socket to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
     /// It has something to read, or its peer has closed.
@@ -81,7 +81,7 @@ impl Readiness {
     }
 }
 
-/// The epoll set, with a timer and what wakes workers.
+/// The epoll set, with a timer and the events that wake workers.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
@@ -94,7 +94,7 @@ impl Poller {
     /// An empty set.
     ///
     /// # Errors
-    /// What the system says: there are no descriptors left, as a rule.
+    /// What the system says. Usually no descriptors are left.
     pub fn new() -> io::Result<Poller> {
         let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let timer = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -106,7 +106,7 @@ impl Poller {
         };
         poller.add(&poller.timer, Token::Timer, Readiness::Readable)?;
         poller.add(&poller.drain, Token::Drain, Readiness::Readable)?;
-        // For every worker, and so not one-shot.
+        // It wakes every worker, so it is not one-shot.
         epoll::add(
             &poller.epoll,
             &poller.exit,
@@ -116,7 +116,7 @@ impl Poller {
         Ok(poller)
     }
 
-    /// Waits for one event: with several at a time, a slow handler would hold up the others.
+    /// Waits for one event. If it took several at once, a slow handler would delay the others.
     pub fn wait(&self) -> Token {
         let mut buffer = [MaybeUninit::uninit(); 1];
         loop {
@@ -132,7 +132,7 @@ impl Poller {
     /// Registers a socket for one event.
     ///
     /// # Errors
-    /// What the system says: memory, or the user's limit of watches, is used up.
+    /// What the system says. Memory or the user's limit of watches may be used up.
     pub fn add(&self, socket: &impl AsFd, token: Token, readiness: Readiness) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
@@ -142,7 +142,7 @@ impl Poller {
         )?)
     }
 
-    /// Registers a socket that is in the set for one more event.
+    /// Registers a socket of the set for one more event.
     ///
     /// # Errors
     /// What the system says.
@@ -155,14 +155,14 @@ impl Poller {
         )?)
     }
 
-    /// Takes a socket out of the set that others have descriptors of, too. Closing does it for the
-    /// rest.
+    /// Removes a socket that other processes have descriptors of, too. Any other socket is removed
+    /// by its close.
     pub fn remove(&self, socket: &impl AsFd) {
-        // One that is not in it needs no removal.
+        // It fails only if the socket is not in the set.
         let _ = epoll::delete(&self.epoll, socket);
     }
 
-    /// Sets the timer: an event comes after `time`, if it has been armed.
+    /// Sets the timer. Its event comes after `time`, if the timer is [armed](Poller::arm_timer).
     pub fn set_timer(&self, time: Option<Duration>) {
         let none = Timespec {
             tv_sec: 0,
@@ -178,7 +178,7 @@ impl Poller {
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value);
     }
 
-    /// Lets the timer's event come once more.
+    /// Registers the timer for one more event.
     pub fn arm_timer(&self) {
         let _ = self.rearm(&self.timer, Token::Timer, Readiness::Readable);
     }
@@ -188,14 +188,14 @@ impl Poller {
         signal(&self.drain);
     }
 
-    /// Wakes all workers, for ever.
+    /// Wakes all workers, now and at each later wait.
     pub fn wake_for_exit(&self) {
         signal(&self.exit);
     }
 }
 
 fn signal(event: &OwnedFd) {
-    // It can only be full of earlier signals.
+    // It fails only if earlier signals have filled the counter.
     let _: Result<usize, Errno> = rustix::io::write(event, &1_u64.to_ne_bytes());
 }
 

@@ -20,7 +20,7 @@ pub const MAX_TARGET: usize = 8 * 1024;
 /// Why a head is refused. The connection closes after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadError {
-    /// Not HTTP, or not unambiguously: 400. The text is for the log.
+    /// Not HTTP, or ambiguous: 400. The text is for the log.
     Bad(&'static str),
     /// The target is longer than [`MAX_TARGET`]: 414.
     UriTooLong,
@@ -60,7 +60,7 @@ impl fmt::Display for HeadError {
 
 impl Error for HeadError {}
 
-/// Looks for the end of a head in bytes that arrive piece by piece. Each byte is looked at once.
+/// Finds the end of a head in bytes that arrive in pieces. Each byte is scanned once.
 #[derive(Debug, Default)]
 pub struct HeadScanner {
     /// Bytes already looked at.
@@ -74,11 +74,11 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
-    /// Takes all bytes received so far; `Some(length)` once a whole head is there, its empty line
-    /// included.
+    /// Takes all bytes received so far. Returns the length of the head, including its empty line,
+    /// once it is complete.
     ///
-    /// A fault that no further byte can mend is reported at once, so that a peer that speaks
-    /// something else (TLS, HTTP/0.9) is not left waiting for the deadline.
+    /// A fault that no further byte can fix is reported at once, so that a peer that speaks another
+    /// protocol (TLS, HTTP/0.9) does not wait for the deadline.
     ///
     /// # Errors
     /// [`HeadError`], when the head is too large or cannot become a valid one.
@@ -119,7 +119,7 @@ impl HeadScanner {
         self.incomplete(received)
     }
 
-    /// The checks of a head whose end has not come yet.
+    /// Checks a head whose end has not arrived yet.
     fn incomplete(&mut self, received: &[u8]) -> Result<Option<usize>, HeadError> {
         let is_control = |b: &u8| (*b < b' ' && !b"\t\r\n".contains(b)) || *b == 0x7f;
         if received[self.checked..].iter().any(is_control) {
@@ -136,8 +136,8 @@ impl HeadScanner {
     }
 }
 
-/// Whether this is the beginning of a `HEAD` request, be the rest of it what it may: its answer has
-/// no content even when it is an error (RFC 9110 §9.3.2).
+/// Whether the bytes begin with a `HEAD` request line, whatever follows. The answer to `HEAD` has
+/// no content even if it is an error (RFC 9110 §9.3.2).
 pub fn begins_with_head(received: &[u8]) -> bool {
     received[skip_empty_line(received)..].starts_with(b"HEAD ")
 }
@@ -215,7 +215,7 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
     if method.is_empty() || !method.bytes().all(is_token_byte) {
         return Err(HeadError::Bad("method"));
     }
-    // A line too long to be told apart into target and version is a target too long.
+    // A line that is too long and has no version counts as a target that is too long.
     let too_long = |target: &str| target.len() > MAX_TARGET;
     let Some((target, version)) = rest.split_once(' ') else {
         return Err(if too_long(rest) {
@@ -240,7 +240,7 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
         }
         _ => return Err(BAD),
     };
-    // A method of token bytes is ASCII, the only thing this asks for.
+    // It fails only if the method is not ASCII, but token bytes are.
     let method = method.parse().map_err(|()| HeadError::Bad("method"))?;
     Ok(RequestLine {
         method,
@@ -271,7 +271,7 @@ fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadErro
     let path_and_query = if target.starts_with('/') {
         target
     } else if target == "*" {
-        // §3.2.4: asterisk-form asks about the server, and only OPTIONS can.
+        // §3.2.4: asterisk-form is for OPTIONS only.
         return if *method == Method::Options {
             Ok("*")
         } else {
@@ -298,7 +298,7 @@ fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadErro
     Ok(&path_and_query[..end])
 }
 
-/// What the header lines say about where this request ends and whether another may follow.
+/// What the header lines say about the end of the request and of the connection.
 struct Framing {
     has_body: bool,
     keep_alive: bool,
@@ -310,7 +310,7 @@ impl Framing {
         let mut content_length = None;
         let (mut close, mut keep_alive) = (false, false);
         for Header { name, value } in headers {
-            // The length tells most names apart before any byte is compared.
+            // Most names differ in length, so few bytes are compared.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
                     hosts += 1;
@@ -383,7 +383,7 @@ fn is_host(value: &[u8]) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// RFC 3986 §3.2.2, what stands between the brackets: an IPv6 address, or a later one.
+/// RFC 3986 §3.2.2: the text between brackets, an IPv6 address or a future version.
 fn is_ip_literal(literal: &str) -> bool {
     let is_future = |rest: &str| {
         rest.split_once('.').is_some_and(|(version, address)| {

@@ -1,4 +1,4 @@
-//! Responses: JSON bodies, the headers every response bears, and the way onto the wire.
+//! Responses: JSON bodies, the headers of every response, and printing.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -17,12 +17,12 @@ pub struct Response(Kind);
 
 enum Kind {
     New(New),
-    /// With header lines that were added to it, as they are printed.
+    /// The header lines added to it follow, printed.
     Prepared(&'static Printed, Vec<u8>),
 }
 
-/// tiny_http prints the head; the body is put behind it. Printing both would cost the stack of
-/// every connection's thread the 8 KiB over which `io::copy` moves a body.
+/// tiny_http prints the head only. It would print the body with `io::copy`, which takes 8 KiB of
+/// stack.
 struct New {
     head: tiny_http::Response<io::Empty>,
     body: Cow<'static, [u8]>,
@@ -65,11 +65,10 @@ impl fmt::Debug for Response {
     }
 }
 
-/// A response that is always the same but for its `Date`: printed when it is first asked for, and
-/// sent again from then on.
+/// A response that is always the same except for its `Date`. It is printed once, at its first use.
 ///
-/// Of the 19 us of processor time that a request of the public route takes, system calls included,
-/// this saves 3 (x86_64 with glibc, 64 connections of wrk).
+/// A request of the public route took 19 us of processor time without it, system calls included,
+/// and 3 us less with it (x86_64 with glibc, 64 connections of wrk).
 pub struct Prepared {
     make: fn() -> Response,
     printed: OnceLock<Printed>,
@@ -91,21 +90,21 @@ impl Prepared {
     }
 }
 
-/// A response as it goes onto the wire, and where it differs from one time to the next.
+/// A printed response, and the positions at which it is changed for each use.
 struct Printed {
     status: u16,
     wire: Vec<u8>,
-    /// Where the header lines begin: a `Connection` goes there.
+    /// Where the header lines begin, and where a `Connection` line is inserted.
     lines: usize,
     /// Where the value of `Date` is.
     date: Range<usize>,
-    /// Where the last header line, `Content-Length`, begins: added ones go before it.
+    /// Where `Content-Length`, the last header line, begins. Added lines go before it.
     length: usize,
     /// Where the body begins.
     body: usize,
 }
 
-/// The headers of every response, as the API's clients have always got them.
+/// The headers of every response. Clients of the API rely on them.
 const FIXED_HEADERS: [(&str, &str); 10] = [
     ("Server", "postern"),
     (
@@ -131,7 +130,7 @@ const USUAL_LENGTH: usize = 1024;
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110 §5.6.7.
 const DATE_LENGTH: usize = 29;
 
-/// The body of an error: always a `message`, more where there is more to say.
+/// The body of an error.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody<'a> {
     /// What happened, the same for every request of its kind.
@@ -147,8 +146,8 @@ pub struct ErrorBody<'a> {
 /// A header line. `value` must be printable ASCII: it comes from this program or from checked
 /// configuration, never from the network.
 pub fn header(name: &'static str, value: &str) -> Header {
-    // tiny_http would print a line break as it is, and refuses only what is not ASCII. Text that
-    // is neither is a bug of ours, and loses the characters rather than the response.
+    // tiny_http would print a line break unchanged, and refuses only what is not ASCII. A value
+    // with either is a bug here: it loses those characters, and the response is still sent.
     let safe: Vec<u8> = value.bytes().filter(|b| matches!(b, b' '..=b'~')).collect();
     debug_assert_eq!(safe.len(), value.len(), "{name}: {value:?}");
     Header::from_bytes(name, safe).expect("the bytes were just filtered to ASCII")
@@ -164,7 +163,7 @@ pub fn empty(status: u16) -> Response {
     with_fixed_headers(status, Cow::Borrowed(b""), FIXED_HEADERS.len() - 1)
 }
 
-/// An error that has nothing more to say than its message.
+/// An error with a message only.
 pub fn error(status: u16, message: &str) -> Response {
     error_with(
         status,
@@ -192,12 +191,12 @@ fn with_fixed_headers(status: u16, body: Cow<'static, [u8]>, count: usize) -> Re
     Response(Kind::New(New { head, body }))
 }
 
-/// What the `Connection` header of a response says.
+/// The `Connection` header of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
-    /// Nothing: HTTP/1.1 keeps a connection open by itself.
+    /// None: HTTP/1.1 keeps a connection open by default.
     Implied,
-    /// `keep-alive`, which HTTP/1.0 wants to be told.
+    /// `keep-alive`, which HTTP/1.0 needs.
     KeepAlive,
     /// `close`: the server closes after this answer.
     Close,
@@ -213,7 +212,7 @@ impl Connection {
     }
 }
 
-/// Appends the bytes of `response` to `wire`; without its body for `HEAD`.
+/// Appends the printed `response` to `wire`. An answer to `HEAD` is printed `without_body`.
 pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
     match response.0 {
         Kind::New(new) => new.print(without_body, connection, wire),
@@ -229,7 +228,7 @@ impl New {
         self.head
             .raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
             .expect("writing to memory cannot fail");
-        // tiny_http drops a `Connection` header, so it is put in behind the status line.
+        // tiny_http drops a `Connection` header, so it is inserted after the status line.
         let line = connection.line();
         if let Some(end) = memchr::memchr(b'\n', &wire[start..]) {
             let at = start + end + 1;
@@ -247,7 +246,7 @@ impl Printed {
         let mut wire = Vec::new();
         print(response, false, Connection::Implied, &mut wire);
         let find = |text: &[u8]| memchr::memmem::find(&wire, text).map(|at| at + text.len());
-        // The first of each: names are as they are in `raw_print`, bodies come last.
+        // The first match of each is in the head, as the body comes last.
         let lines = find(b"\r\n").expect("a status line was printed");
         let date = find(b"\r\nDate: ").expect("tiny_http adds a date");
         let length = find(b"\r\nContent-Length").expect("tiny_http adds the length");

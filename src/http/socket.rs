@@ -1,9 +1,9 @@
-//! Sockets, TCP and Unix alike: those that listen, and those of connections.
+//! Listening and connected sockets, TCP and Unix.
 //!
-//! The kernel's buffers are part of what a peer can make grow. [`BUFFER_SIZE`] bounds them in both
-//! directions; but the kernel lets the last buffer of a queue grow past the limit as long as more
-//! is written, so each answer is sent as a record of its own (`MSG_EOR`), which nothing is
-//! appended to. `TCP_USER_TIMEOUT` bounds how long unread answers are kept, also after the close.
+//! A peer can also make the kernel's buffers grow. [`BUFFER_SIZE`] bounds them in both directions.
+//! But the kernel appends to the last buffer of a queue past that limit. So each answer is sent as
+//! a record of its own (`MSG_EOR`), to which nothing is appended. `TCP_USER_TIMEOUT` bounds how
+//! long unread answers are kept, also after the close.
 
 use std::fmt;
 use std::io;
@@ -25,8 +25,8 @@ use rustix::net::{
 
 use super::connection::Transport;
 
-/// What the kernel may buffer of a connection in each direction, in bytes. It takes twice that,
-/// with its own overhead.
+/// The size of a connection's kernel buffer in each direction, in bytes. The kernel doubles it, for
+/// its own overhead.
 pub const BUFFER_SIZE: usize = 12 * 1024;
 
 /// A socket that listens.
@@ -43,7 +43,7 @@ pub enum Listening {
 pub enum Address {
     /// An address and a port.
     Tcp(SocketAddr),
-    /// A path; none for a socket without a name in the file system.
+    /// A path; `None` for a socket without a name in the file system.
     Unix(Option<PathBuf>),
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Address {
 pub enum Peer {
     /// An address and a port.
     Tcp(SocketAddr),
-    /// Somebody on this host.
+    /// A process on this host.
     Unix,
 }
 
@@ -79,7 +79,7 @@ impl Listening {
     /// Accepts a connection. Never waits, if [`prepare`](Listening::prepare) has been called.
     ///
     /// # Errors
-    /// What the system says; `WouldBlock` when there is none.
+    /// What the system says; `WouldBlock` if no connection is waiting.
     pub fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Listening::Tcp(listener) => {
@@ -97,8 +97,8 @@ impl Listening {
         }
     }
 
-    /// Sets what connections inherit, and that [`accept`](Listening::accept) does not wait. Unread
-    /// answers are kept for `write_timeout`.
+    /// Sets the options that connections inherit, and makes [`accept`](Listening::accept) not wait.
+    /// The kernel keeps unread answers for `write_timeout`.
     ///
     /// # Errors
     /// What the system says.
@@ -143,7 +143,7 @@ fn set_buffers(socket: &impl AsFd) -> io::Result<()> {
 
 fn set_tcp_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()> {
     set_buffers(socket)?;
-    // Answers are written whole: there is nothing to wait for.
+    // Answers are written whole, so Nagle's algorithm would only delay them.
     set_tcp_nodelay(socket, true)?;
     let milliseconds = u32::try_from(write_timeout.as_millis()).unwrap_or(u32::MAX);
     Ok(set_tcp_user_timeout(socket, milliseconds)?)
@@ -157,18 +157,18 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Sets what a connection inherits from its listener, for one that came before that was
-    /// [prepared](Listening::prepare).
+    /// Sets the options that a connection would have inherited, if it arrived before its listener
+    /// was [prepared](Listening::prepare).
     pub fn prepare(&self, write_timeout: Duration) {
         if self.is_tcp {
-            // A peer that is gone already is found out by the first read.
+            // It fails if the peer is gone; the first read finds that, too.
             let _ = set_tcp_options(self, write_timeout);
         }
     }
 
     /// Whether the peer is gone, or has closed and left nothing to read.
     pub fn is_over(&self) -> bool {
-        // After a reset, what came before it can still be read, but not be answered.
+        // After a reset, earlier bytes can still be read, but not answered.
         if !matches!(socket_error(&self.fd), Ok(Ok(()))) {
             return true;
         }
@@ -178,7 +178,7 @@ impl Socket {
         }
     }
 
-    /// Whether the peer has sent something that has not been read.
+    /// Whether there are unread bytes of the peer.
     pub fn has_input(&self) -> bool {
         self.peek().is_ok_and(|length| length > 0)
     }
@@ -188,9 +188,9 @@ impl Socket {
         recv(&self.fd, &mut [0_u8], flags).map(|(_, length)| length)
     }
 
-    /// Has the close throw away what the peer has not read, and tell it so by a reset.
+    /// Makes the close discard what the peer has not read, and send a reset.
     pub fn reset_on_close(&self) {
-        // A peer that is gone already needs no reset.
+        // It fails if the peer is gone, which then needs no reset.
         let _ = set_socket_linger(&self.fd, Some(Duration::ZERO));
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// Slots are made so many at a time, when the first of them is needed.
+/// How many slots are allocated at once, when the first of them is needed.
 const CHUNK: usize = 256;
 
-/// Where a connection waits. While a worker serves it, the slot is empty.
+/// Holds a connection that waits. While a worker serves the connection, the slot is empty.
 #[derive(Debug)]
 pub struct Slot<T> {
-    /// Tells the connections apart that have had this number.
+    /// Distinguishes successive connections with this number.
     pub generation: u32,
     /// The connection.
     pub value: Option<Box<T>>,
@@ -26,7 +26,7 @@ pub struct Table<T> {
 type Chunk<T> = OnceLock<Box<[Mutex<Slot<T>>]>>;
 
 impl<T> Table<T> {
-    /// Room for numbers below `count`.
+    /// A table for numbers below `count`.
     pub fn new(count: usize) -> Table<T> {
         let chunks = (0..count.div_ceil(CHUNK)).map(|_| OnceLock::new());
         Table {
@@ -34,17 +34,17 @@ impl<T> Table<T> {
         }
     }
 
-    /// The slot of a number, made if need be. `None` when it is out of range.
+    /// The slot of a number, allocated if needed. `None` if the number is out of range.
     pub fn lock(&self, number: u32) -> Option<MutexGuard<'_, Slot<T>>> {
         let number = number as usize;
         let chunk = self.chunks.get(number / CHUNK)?;
         let slots = chunk.get_or_init(|| (0..CHUNK).map(|_| Mutex::new(Slot::default())).collect());
-        // Nothing under the lock panics half-way through a change.
+        // No change under the lock is left half done by a panic.
         let slot = slots[number % CHUNK].lock();
         Some(slot.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The numbers whose slots have been made.
+    /// The numbers whose slots are allocated.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         let made = self.chunks.iter().enumerate();
         made.filter(|(_, chunk)| chunk.get().is_some())

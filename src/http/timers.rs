@@ -1,15 +1,15 @@
-//! Deadlines by number, the earliest first.
+//! Deadlines of connections, earliest first.
 //!
-//! A number has one deadline at most. It may be earlier than what it stands for: whoever it is due
-//! for looks whether its time has really come. So a wait that is put off need not be told here,
-//! and a request costs nothing.
+//! Each connection number has at most one deadline, which may be earlier than the real one. When it
+//! is due, its connection checks the real one. So a deadline that moves into the future is not
+//! updated here, and a request costs nothing.
 
 use std::time::Instant;
 
 /// Not in the heap.
 const NONE: u32 = u32::MAX;
 
-/// A binary heap that knows where each number is.
+/// A binary heap with an index from numbers to entries.
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: Vec<(Instant, u32)>,
@@ -18,7 +18,8 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Has `number` due at `time`, or earlier if it is so already. Whether it is now the first.
+    /// Sets the deadline of `number` to `time`, unless it has an earlier one. Returns whether it is
+    /// now the first.
     pub fn set(&mut self, number: u32, time: Instant) -> bool {
         let index = number as usize;
         if self.positions.len() <= index {
@@ -38,12 +39,12 @@ impl Timers {
         self.rise(at) == 0
     }
 
-    /// When the first is due.
+    /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.heap.first().map(|(time, _)| *time)
     }
 
-    /// Takes the first out, if it is due.
+    /// Removes the first entry, if it is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<u32> {
         let (time, number) = *self.heap.first()?;
         if time > now {
@@ -58,7 +59,7 @@ impl Timers {
         Some(number)
     }
 
-    /// Moves an entry up to its place, which it returns.
+    /// Moves an entry up to its place. Returns its new index.
     fn rise(&mut self, mut at: usize) -> usize {
         let entry = self.heap[at];
         while at > 0 {

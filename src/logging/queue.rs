@@ -70,8 +70,8 @@ enum Thread {
 }
 
 impl Queue {
-    /// An empty queue. Nothing is written before [`start`](Queue::start). Without room, a push waits
-    /// up to `turn_time` for the thread to get a processor, or for a file to be written.
+    /// An empty queue. Nothing is written before [`start`](Queue::start). Without room, a push
+    /// waits up to `turn_time` for the thread to get a processor, or for a file to be written.
     pub const fn new(turn_time: Duration) -> Queue {
         Queue {
             turn_time,
@@ -90,8 +90,8 @@ impl Queue {
         }
     }
 
-    /// Starts the thread that writes to `out`, a regular file or not, unless it is running. Where lines are missing, it
-    /// writes the line that `notice` makes of their number.
+    /// Starts the thread that writes to `out`, a regular file or not, unless it is running. Where
+    /// lines are missing, it writes the line that `notice` makes of their number.
     ///
     /// # Errors
     /// If the thread cannot be started.

@@ -7,7 +7,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_thread_that_waits_is_replaced_and_then_one_too_many() {
+fn a_waiting_thread_is_replaced_and_then_one_is_surplus() {
     let crew = Crew::new();
     let size = crew.size;
     let (started, starts) = mpsc::channel();
@@ -29,7 +29,7 @@ fn a_thread_that_waits_is_replaced_and_then_one_too_many() {
     (0..size).for_each(|_| starts.recv_timeout(PATIENCE).unwrap());
     orders.send(true).unwrap();
     starts.recv_timeout(PATIENCE).expect("a replacement starts");
-    // Whoever comes back first goes.
+    // The first thread that returns is surplus and ends.
     let is_settled = || {
         let count = crew.lock();
         count.waiting == 0 && count.serving == size
@@ -43,7 +43,7 @@ fn a_thread_that_waits_is_replaced_and_then_one_too_many() {
 }
 
 #[test]
-fn no_more_wait_than_may() {
+fn the_number_of_waiting_threads_is_bounded() {
     let crew = Crew::new();
     crew.lock().serving = MAX_WAITING + crew.size;
     for _ in 0..MAX_WAITING {

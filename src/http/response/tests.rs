@@ -43,7 +43,7 @@ fn head_keeps_the_length_and_drops_the_body() {
 }
 
 #[test]
-fn bodies_name_only_what_they_know() {
+fn an_error_body_leaves_out_what_is_not_set() {
     let body = |response: Response| {
         let text = printed(response, false, Connection::Implied);
         text.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -64,7 +64,7 @@ fn not_found() -> Response {
     error(404, "Not Found").with_header(header("X-Here", "a: b"))
 }
 
-/// A body with all that is looked for in a head.
+/// A body that contains every text that is searched for in a head.
 fn confusing() -> Response {
     json(200, &b"\r\nDate: x\r\nContent-Length: 1\r\n\r\n\r\n"[..])
 }
@@ -94,7 +94,7 @@ fn a_prepared_response_is_printed_as_a_new_one() {
         ] {
             for (without_body, added) in [(false, 0), (true, 0), (false, 1), (false, 2)] {
                 let print = |response| printed(add(response, added), without_body, connection);
-                // A second may end between the two.
+                // The clock may pass into the next second between the two.
                 let same = (0..10).any(|_| print(prepared.response()) == print(new()));
                 assert!(same, "{}", print(prepared.response()));
             }
@@ -103,7 +103,7 @@ fn a_prepared_response_is_printed_as_a_new_one() {
 }
 
 #[test]
-fn a_prepared_response_has_the_date_of_its_time() {
+fn a_prepared_response_has_the_current_date() {
     static EMPTY: Prepared = Prepared::new(|| empty(200));
     let date = |text: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix("Date: "));

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 
 #[test]
-fn they_come_out_as_a_sorted_map_has_them() {
+fn deadlines_come_out_as_from_a_sorted_map() {
     let start = Instant::now();
     let mut timers = Timers::default();
     let mut expected: BTreeMap<u32, Instant> = BTreeMap::new();
