@@ -1,5 +1,5 @@
-//! What the parts of a request cost, each by itself: `cargo bench --bench hot_path`, with `-- cache`
-//! behind it for those of that name.
+//! What the parts of a request cost, each by itself: `cargo bench --bench hot_path`, with `--
+//! cache` behind it for those of that name.
 //!
 //! The requests are those of the tests: a token of Auth0's usual size, signed with 2048 bits, and
 //! the headers that a browser sends.

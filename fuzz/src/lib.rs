@@ -1,5 +1,5 @@
-//! What the fuzz targets hold postern against: the rules of HTTP, JSON and base64url once more,
-//! written down without looking at speed, and without postern's parsers.
+//! Independent implementations of the rules of HTTP, JSON and base64url. The fuzz targets compare
+//! postern with them. They are simple and slow, and use none of postern's parsers.
 
 pub mod base64url;
 pub mod http;
@@ -7,15 +7,15 @@ pub mod json;
 pub mod memory;
 pub mod random;
 
-/// A folder for the files of this process. It stays: libFuzzer ends a process without destructors,
-/// and `fuzz/run` gives each run a temporary folder that it takes away.
+/// A folder for the files of this process. It is not removed here: libFuzzer ends a process without
+/// running destructors. `fuzz/run` gives each run a temporary folder, and removes it.
 pub fn folder(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("postern-fuzz-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
     folder
 }
 
-/// Fails when `text` is not fit for a line of a log: control characters, or too much of it.
+/// Fails if `text` is not safe for one log line: it has control characters or is too long.
 pub fn assert_one_line(text: &str, max_chars: usize) {
     let strange = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     assert!(!text.contains(strange), "not one plain line: {text:?}");
@@ -23,7 +23,7 @@ pub fn assert_one_line(text: &str, max_chars: usize) {
     assert!(chars <= max_chars, "{chars} characters: {text:?}");
 }
 
-/// Puts what a mutator made into libFuzzer's buffer; `None` when it does not fit.
+/// Copies a mutated input into libFuzzer's buffer. `None` if it does not fit.
 pub fn put(data: &mut [u8], max_size: usize, made: &[u8]) -> Option<usize> {
     if made.len() > max_size {
         return None;

@@ -1,5 +1,5 @@
-//! postern under a real systemd, installed as README.md says: `tests/booted/run` calls this, in
-//! namespaces of its own, with the root of a Debian that nobody else uses.
+//! postern under a real systemd, installed as README.md says. `tests/booted/run` calls this in
+//! namespaces of its own, with the root folder of a Debian that nothing else uses.
 
 // Only a part of it is used here.
 #[allow(dead_code)]

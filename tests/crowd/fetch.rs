@@ -11,7 +11,7 @@ use crate::support::tenant::Behaviour;
 use crate::support::token::Token;
 use crate::table::Table;
 
-/// As many as may wait at one time.
+/// The most requests that may wait at one time.
 const WAITING: usize = 64;
 /// A request waits for a second. What is measured meanwhile takes less.
 const MEASURED: Duration = Duration::from_millis(400);

@@ -84,7 +84,7 @@ fn a_token_that_expires_in_the_cache_is_refused_in_the_usual_words() {
         postern
     };
     let (with, without) = (start("10"), start("0"));
-    // Whoever is slow gets another token.
+    // A run that is too slow tries another token.
     let token = loop {
         let token = Token::user(&tenant).claim("exp", json!(now() + 2)).sign();
         let response = get_protected(&with, &token);

@@ -1,7 +1,8 @@
-//! A system clock that jumps while the server runs, or is wrong when it starts: answers follow the
-//! clock, a clock that cannot be right lets nobody in, and once it is right so is everything.
+//! A system clock that jumps while the server runs, or is wrong when it starts. Answers follow the
+//! clock. While it cannot be right, no token is accepted; once it is right, tokens are accepted
+//! again.
 //!
-//! The clock is one of the server's own, by a library that is preloaded into it.
+//! A preloaded library gives the server a clock of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ fn a_clock_that_jumps_changes_the_answers_and_nothing_else() {
         clock.jump(-HOUR);
         assert_invalid_token(&postern.get_protected(&day), "not yet valid", NOT_YET);
         assert_eq!(postern.get_protected(&years).status, 200);
-        // 1970 is when it starts without a battery. Linux lets nobody set it earlier.
+        // A clock without a battery starts in 1970. Linux refuses earlier times.
         for earlier in [-2 * DAY, -20 * YEAR, -(now() as i64)] {
             clock.jump(earlier);
             assert_clock_unset(&postern.get_protected(&day));

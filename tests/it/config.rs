@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// A tenant that nobody answers for: nothing leaves this machine.
+/// A tenant that does not answer: nothing leaves this machine.
 const TENANT: [(&str, &str); 3] = [
     ("AUTH0_DOMAIN", "127.0.0.1:1"),
     ("AUTH0_AUDIENCE", "https://api.example.com"),
@@ -724,7 +724,7 @@ fn broken_outputs() -> Vec<Stdio> {
     outputs
 }
 
-/// What takes no more, because those who hold the other end do not read.
+/// Outputs that are full, because their other ends are not read.
 fn stalled_outputs() -> Vec<Stdio> {
     let fill = |output: OwnedFd| {
         // The call is the same for a pipe.

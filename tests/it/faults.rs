@@ -1,5 +1,5 @@
-//! A host that is short of something, or broken: what is asked for is answered all the same or
-//! refused with a reason, the log says what is wrong, and mending it is enough.
+//! A host that lacks resources or is broken: requests are answered, or refused with a reason, the
+//! log says what is wrong, and the server recovers without a restart once it is fixed.
 
 use std::fs;
 use std::io;
@@ -38,8 +38,7 @@ fn in_own_mounts(builder: Builder, preparation: &str) -> Builder {
     prefixed(builder, &words)
 }
 
-/// The server as another user, whom limits and permissions bind, through this command if there is
-/// one. For root only.
+/// The server as another user, so that limits and permissions apply. For root only.
 struct OtherUser {
     id: u32,
     /// The binary and the certificate may be where only their maker can go.
@@ -101,8 +100,8 @@ fn assert_stops(mut postern: Postern) -> Vec<String> {
     logs
 }
 
-/// More connections than it has room for, with heads as large as they may be and not complete; then
-/// it still serves whoever comes from elsewhere.
+/// Opens more connections than the server has places, with incomplete heads of the largest size.
+/// It must still serve a client at another address.
 fn crowd(postern: &Postern, connections: usize) {
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "a".repeat(12_000));
     let crowd: Vec<_> = (0..connections)
@@ -148,7 +147,7 @@ fn any_descriptor_limit_from_16_on_is_enough_to_serve() {
 #[test]
 fn with_too_few_threads_it_does_not_start_and_says_so() {
     if !is_root() {
-        // Whoever else this user's threads belong to would count.
+        // Other processes of this user would count, too.
         return;
     }
     let tenant = Tenant::start();
@@ -289,7 +288,7 @@ fn a_state_folder_that_goes_away_is_a_warning_and_no_more() {
         wait_until_let_in(&another, &Token::user(&tenant).sign());
         another.wait_for_log("cannot keep the keys in ");
         assert_stops(another);
-        // Mended.
+        // Fixed.
         let _ = fs::remove_file(&folder);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
@@ -310,7 +309,7 @@ fn a_state_folder_that_goes_away_is_a_warning_and_no_more() {
 #[test]
 fn a_state_folder_that_may_not_be_used_any_more_is_a_warning_and_no_more() {
     if !is_root() {
-        // Needs another user, whom permissions bind.
+        // Needs another user: permissions do not apply to root.
         return;
     }
     let tenant = Tenant::start();
@@ -348,7 +347,7 @@ impl Lost {
         let folder = TempDir::new();
         let files = [
             ("hosts", hosts),
-            // Where nobody answers.
+            // An address that does not answer.
             (
                 "resolv.conf",
                 "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",

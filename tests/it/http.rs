@@ -16,7 +16,7 @@ const NEXT: &str = "GET /api/messages/public HTTP/1.1\r\nHost: next\r\n\r\n";
 
 /// Starts a server whose tenant is of no interest.
 fn start(settings: impl FnOnce(Builder) -> Builder) -> Postern {
-    // The server may outlive it: nobody here asks for keys.
+    // The server may outlive the tenant: no request here needs keys.
     let tenant = Tenant::start();
     settings(Postern::builder(&tenant)).start()
 }

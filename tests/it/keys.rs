@@ -51,7 +51,7 @@ fn assert_refused(postern: &Postern, token: &str, summary: &str) {
 const UNKNOWN_KEY: &str = "signed with an unknown key";
 const SIGNATURE: &str = "has an invalid signature";
 
-/// Asserts that it cannot be told whether a token is valid, and that this is nobody's fault.
+/// Asserts that the token could not be checked, and that the client is not blamed.
 #[track_caller]
 fn assert_unavailable(response: &Response) {
     assert_headers(response, "without keys");
@@ -144,7 +144,7 @@ fn keys_that_cannot_verify_are_skipped_one_log_line_each() {
         ("key_ops", Some(json!(["sign", "verify"]))),
         ("unheard_of", Some(json!({"a": [1, {}]}))),
     ];
-    // Of these nobody has the private half: they are known, and the signature is wrong.
+    // Nobody has the private halves of these keys: they are known, and the signature is wrong.
     let known = [
         ("n", Some(odd_number(2048))),
         ("n", Some(odd_number(2049))),
@@ -239,7 +239,8 @@ fn keys_that_cannot_verify_are_skipped_one_log_line_each() {
         assert!(challenge.contains(verdict), "{what}");
     }
     let logs = postern.into_logs();
-    // The unknown ones have made it fetch the set again, which had not changed: nothing is said twice.
+    // The unknown ones have made it fetch the set again, which had not changed: nothing is said
+    // twice.
     let fetches =
         lines_with(&logs, &["fetched "]).len() + lines_with(&logs, &["keys unchanged"]).len();
     assert_eq!(fetches, tenant.fetches());
@@ -561,7 +562,7 @@ fn a_slow_tenant_holds_up_only_who_asks_for_an_unknown_key() {
         assert_unavailable(&asking.join().unwrap());
     });
     assert_accepted(&postern, &token);
-    // The fetch goes on all the same, and its end is an answer for who asks then.
+    // The fetch continues, and its result answers later requests.
     tenant.answer(Behaviour::Keys);
     wait_until("401", || get_protected(&postern, &unknown).status == 401);
 }

@@ -57,7 +57,8 @@ impl Peer {
         Peer::new(Client::connect_from(source, addr))
     }
 
-    /// Some that take large buffers, and some that send in packets which take more than their bytes.
+    /// Some that take large buffers, and some that send in packets which take more than their
+    /// bytes.
     fn connect_all(source: IpAddr, addr: SocketAddr) -> Vec<Peer> {
         let connect = |at| match [0, 2 * REQUEST.len(), 20, 3][at % 4] {
             0 => Peer::connect(source, addr),
@@ -70,7 +71,8 @@ impl Peer {
         (0..PEERS).map(connect).collect()
     }
 
-    /// Sends what is taken at once, but not for long. Whether the connection is over, reading tells.
+    /// Sends what is taken at once, but not for long. Whether the connection is over, reading
+    /// tells.
     fn send(&mut self) {
         for _ in 0..100 {
             let rest = &self.sending[self.sent..];

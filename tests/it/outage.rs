@@ -21,7 +21,7 @@ use crate::support::{Ending, TempDir, wait_until};
 
 const DAY: u64 = 86_400;
 
-/// A token that only its signature betrays, with a key nobody has.
+/// A token that is valid except for its signature, by a key that nobody has.
 fn forged(tenant: &Tenant, kid: &str) -> String {
     let token = Token::user(tenant).header("kid", json!(kid));
     token.sign_by(|_| vec![0x55; 256])
@@ -360,7 +360,7 @@ fn requests_parked_on_a_stalled_tenant_hold_up_nobody_else() {
         let p99 = percentile_99(legitimate.join().unwrap());
         assert!(p99 < Duration::from_millis(250), "{p99:?}");
     });
-    // One fetch for all of them, besides the first, however long they and the tenant took.
+    // One fetch for all of them after the first fetch, however long they and the tenant took.
     assert!(tenant.fetches() <= 3, "{}", tenant.fetches());
 }
 
@@ -472,7 +472,7 @@ fn a_flood_of_forged_tokens_neither_reaches_the_tenant_nor_harms_others() {
     );
 }
 
-/// A pipe that takes nothing more, and that nobody reads.
+/// A pipe that is full and not read.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let now = Timespec::default();

@@ -1,5 +1,5 @@
-//! More clients than there are places, all at it at the same time: those who behave are served, and
-//! nobody is cut off in the middle.
+//! More clients than places, all at the same time: well-behaved clients are served, and none is cut
+//! off within an answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -94,7 +94,7 @@ fn a_crowd_from_one_address_shares_its_places_and_nobody_is_cut_off() {
     assert_eq!(Outcome::count(&outcome.cut), 0, "{outcome:?}");
     // There was room for as many newcomers as places.
     assert!(Outcome::count(&outcome.refused) > 0, "{outcome:?}");
-    // Nobody had a place for less than a second but those who have one now.
+    // Only the connections that have a place now can have had it for less than a second.
     let most = PLACES * took.as_secs() as usize;
     assert!(Outcome::count(&outcome.told) <= most, "{outcome:?}");
     let least = 5 * Outcome::count(&outcome.told);
@@ -133,8 +133,8 @@ fn assert_all_answered(source: IpAddr, addr: SocketAddr, times: usize) {
     assert!(answers.iter().all(is_served), "{answers:?}");
 }
 
-/// Pipelines requests and reads the answers as they come, so that the server always has a request of
-/// it at hand; connects again when it is closed.
+/// Pipelines requests and reads the answers as they come, so that the server always has a request
+/// of it at hand; connects again when it is closed.
 fn ask_without_end(source: IpAddr, addr: SocketAddr, is_over: &AtomicBool) {
     let requests = REQUEST.repeat(1000);
     let mut answers = vec![0; 256 * 1024];
@@ -190,7 +190,7 @@ fn service_time(source: IpAddr, addr: SocketAddr) -> Duration {
 fn idle_and_half_sent_connections_make_room_for_those_who_behave() {
     let server = Besieged::start(&[]);
     for sent in ["", "GET / HTTP/1.1\r\nHos"] {
-        // Twice as many as there are places, and more than can wait for one besides.
+        // More than twice as many as there are places: not even all others can wait for one.
         let connect = |_| Client::connect_from(A, server.addr());
         let mut strangers: Vec<_> = (0..600).map(connect).collect();
         for stranger in &mut strangers {

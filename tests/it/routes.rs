@@ -1,5 +1,5 @@
-//! The routes: what each answers to which request, which check comes first, what every response
-//! bears, and what is logged of a request.
+//! The routes: their answers, the order of the checks, the headers of every response, and the log
+//! line of a request.
 
 use serde_json::json;
 

@@ -165,8 +165,8 @@ fn limit_threads(pid: u32, limit: &str) {
     assert!(status.success(), "prlimit: {status}");
 }
 
-/// The words that run the server as a user whose threads can be limited. The binary may be where only
-/// its builder can go, so there is a copy in this folder.
+/// The words that run the server as a user whose threads can be limited. The binary may be where
+/// only its builder can go, so there is a copy in this folder.
 fn limited(dir: &TempDir) -> Vec<String> {
     let copy = dir.path().join("postern");
     fs::copy(binary(), &copy).unwrap();

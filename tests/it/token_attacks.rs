@@ -1,10 +1,10 @@
-//! Forged tokens: what an attacker sends who knows the tenant's public keys and the source of this
-//! program, but no private key, or who has a token that is for something else.
+//! Forged tokens. The attacker knows the tenant's public keys and the source of this program, but
+//! no private key, or has a valid token that is meant for something else.
 //!
-//! Each row of a table says what is tried, why it must fail, and how. Among them are controls, made
+//! Each row of a table says what is tried, why it must fail, and how. Some rows are controls, made
 //! by the same means and accepted, so that a table cannot pass because all its tokens are broken.
-//! What a token must be like to be accepted, member by member, is in `tokens.rs`; there, too, are
-//! base64url, duplicate members and deep nesting. Keys that are skipped are in `keys.rs`.
+//! `tokens.rs` tests the rules for each member of a token, base64url, duplicate members and deep
+//! nesting. `keys.rs` tests keys that are skipped.
 
 use std::collections::HashSet;
 
@@ -107,8 +107,8 @@ impl Table {
         self.why = why;
     }
 
-    /// Makes all attempts, at a server that logs all it ever does, and asserts that it has answered
-    /// each as it should, told nobody what it was sent, and is none the worse for it.
+    /// Makes all attempts at a server that logs at `trace`. Asserts that each gets the expected
+    /// answer, that nothing of a token is logged or repeated, and that the server still works.
     fn try_all(self, tenant: &Tenant) {
         let postern = Postern::builder(tenant).env("RUST_LOG", "trace").start();
         postern.wait_for_keys();
@@ -167,7 +167,7 @@ impl Row {
         }
     }
 
-    /// The beginnings of what must be told to nobody.
+    /// The beginnings of texts that must not be logged or repeated.
     fn secrets(&self) -> Vec<String> {
         let parts = self.credentials.split(|byte| b". ,\t\r\n".contains(byte));
         parts
@@ -790,7 +790,7 @@ fn tokens_that_name_another_key() {
     table.control("the tenant's", admin(&tenant).sign());
     names_of_keys(&mut table, &admin(&tenant), &theirs);
     table.try_all(&tenant);
-    // The tenant may have a key that it was not asked for yet; nobody else has.
+    // The tenant may have a key that was not fetched yet. No other server has one.
     assert_eq!(attacker.connections(), 0, "the attacker was asked");
 }
 
@@ -1295,7 +1295,8 @@ fn texts_that_could_be_read_in_two_ways() {
     table.try_all(&tenant);
 }
 
-/// One member twice, in either order, of which one reader would take the first and another the last.
+/// One member twice, in either order, of which one reader would take the first and another the
+/// last.
 fn two_values(table: &mut Table, user: &Token) {
     let with_both = |text: &str, right: &str, wrong: &str, wrong_first: bool| {
         assert!(text.contains(right), "{right} in {text}");

@@ -1,12 +1,11 @@
-//! HTTP as nobody should speak it: requests that hide another one, and clients that go about it in
-//! every wrong way.
+//! Malformed and ambiguous HTTP: requests that hide another one, and clients that break the rules.
 //!
-//! Each row says what is sent, which answers come, and why. Behind what is sent comes a marked
-//! request: where the contract ends the connection, it must be neither answered nor logged, whatever
-//! was declared before it; where the connection goes on, it must be answered, once.
+//! Each row says what is sent, which answers must come, and why. A marked request follows it. If
+//! the contract ends the connection, the marked request must be neither answered nor logged,
+//! whatever the bytes before it declared. If the connection continues, it must be answered once.
 //!
-//! Limits, deadlines, hosts and the rules of keep-alive are in `http.rs`; floods, slow senders and
-//! resets at every byte are in `listener.rs`.
+//! `http.rs` tests limits, deadlines, hosts and keep-alive. `listener.rs` tests floods, slow
+//! senders and resets at every byte.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;

@@ -269,8 +269,8 @@ fn wrong_signature(field: &Field<'_>) -> String {
     Token::user(field.tenant).sign_by(|_| vec![0x55; 256])
 }
 
-/// Pipelines requests on many connections until neither side's buffers take more, so that the
-/// server has answers that nobody takes; then keeps them for as long as the server does.
+/// Pipelines requests on many connections until the buffers of both sides are full, so that the
+/// server has answers that are never read. Then keeps them open for as long as the server does.
 fn ask_and_never_read(field: &Field<'_>) -> io::Result<usize> {
     let batch = REQUEST.repeat(200);
     let mut held = Vec::new();

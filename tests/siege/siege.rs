@@ -279,7 +279,7 @@ impl Siege {
         }
     }
 
-    /// The siege itself: how the clients fared, and the most that the server used.
+    /// The siege itself: the results of the good clients, and the most that the server used.
     fn endure(&self, settings: &Settings) -> ([Record; 2], Look) {
         let (addr, token) = (self.postern.addr(), self.token.as_str());
         let processor = settings.processor.as_deref();

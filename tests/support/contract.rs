@@ -1,4 +1,4 @@
-//! What clients are promised of the three routes, and of every response whatever it is.
+//! The promises to clients: the routes, and the headers of every response.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,11 +6,11 @@ use super::PATIENCE;
 use super::client::Response;
 use super::tenant::http_date;
 
-/// For everyone.
+/// Needs no token.
 pub const PUBLIC: &str = "/api/messages/public";
-/// For everyone with a valid access token.
+/// Needs a valid access token.
 pub const PROTECTED: &str = "/api/messages/protected";
-/// For those whose token has the permission `read:admin-messages`.
+/// Needs a token with the permission `read:admin-messages`.
 pub const ADMIN: &str = "/api/messages/admin";
 
 /// The body of 200 at [`PUBLIC`].
@@ -40,7 +40,7 @@ pub const ROUTES: [(&str, Needs, &str); 3] = [
     (ADMIN, Needs::Permission("read:admin-messages"), ADMIN_BODY),
 ];
 
-/// What every response has, besides `Date`, `Content-Length` and, with a body, `Content-Type`.
+/// The headers of every response, except `Date`, `Content-Length` and, with a body, `Content-Type`.
 const FIXED_HEADERS: [(&str, &str); 9] = [
     (
         "Cache-Control",
@@ -59,15 +59,15 @@ const FIXED_HEADERS: [(&str, &str); 9] = [
     ("Server", "postern"),
 ];
 
-/// What no response has.
+/// Headers that no response has.
 const ABSENT_HEADERS: [&str; 3] = [
     "Strict-Transport-Security",
     "Access-Control-Allow-Credentials",
     "Transfer-Encoding",
 ];
 
-/// Panics unless the headers of `response`, which came just now, are those of every response:
-/// all there, none twice, and true. `what` names the request.
+/// Panics unless a `response` that has just arrived has the headers of every response, each once
+/// and with the right value. `what` names the request.
 #[track_caller]
 pub fn assert_headers(response: &Response, what: &str) {
     for (name, value) in FIXED_HEADERS {
@@ -94,7 +94,7 @@ pub fn assert_headers(response: &Response, what: &str) {
     assert!(is_recent(date), "Date of {what} is {date}");
 }
 
-/// Whether this is the date, as HTTP writes it, of a second that has just been.
+/// Whether this HTTP date is at most [`PATIENCE`] old.
 fn is_recent(date: &str) -> bool {
     let now = SystemTime::now();
     (0..=PATIENCE.as_secs()).any(|ago| date == http_date(now - Duration::from_secs(ago)))

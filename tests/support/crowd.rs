@@ -76,8 +76,8 @@ pub fn assert_refused(response: &Response) {
 /// The reason why a scenario failed that depends on the speed of this machine.
 pub const TOO_SLOW: &str = "this machine is too slow";
 
-/// Has `scenario` happen. Its error is that something was not as it has to be for the test to tell
-/// anything, as may be on a slow machine; panics when that is so ten times in a row.
+/// Runs `scenario`. It returns an error if it proves nothing, as may happen on a slow machine.
+/// Panics if that happens ten times in a row.
 #[track_caller]
 pub fn in_time(mut scenario: impl FnMut() -> Result<(), &'static str>) {
     let mut why = "";

@@ -1,5 +1,5 @@
-//! Signatures that no honest signer makes: PKCS#1 v1.5 blocks with something wrong in them, and
-//! cubes that look like one to who does not look at every byte.
+//! Forged signatures: PKCS#1 v1.5 blocks with a fault in them, and cubes that a verifier accepts if
+//! it does not check every byte.
 
 use ring::digest::{Algorithm, digest};
 use rsa::BoxedUint;

@@ -1,5 +1,5 @@
-//! What the black-box tests and the demo stand on: a stand-in Auth0 tenant, a mint for its tokens,
-//! a raw HTTP client and, for the tests, the spawned server.
+//! The base of the black-box tests, the benchmarks and the demo: a stand-in Auth0 tenant, its
+//! tokens, a raw HTTP client and, for the tests, the spawned server.
 
 pub mod besieged;
 pub mod client;
@@ -115,7 +115,7 @@ impl<T> Watched<T> {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Changes the value and wakes who waits for it.
+    /// Changes the value and wakes the threads that wait for it.
     fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let result = change(&mut self.lock());
         self.changed.notify_all();

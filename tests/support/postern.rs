@@ -1,4 +1,4 @@
-//! The server as its users run it: the binary, spawned.
+//! The spawned binary.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use super::tenant::Tenant;
 use super::token::AUDIENCE;
 use super::{PATIENCE, TempDir, Watched, client, wait_until};
 
-/// What the line that tells the address says before it.
+/// The text before the address in the log line.
 const LISTENING: &str = "listening on ";
 
 /// What the line says that tells of new keys.
@@ -44,7 +44,7 @@ struct Log {
     complete: bool,
 }
 
-/// How a server shall be started.
+/// The settings of a server to start.
 #[derive(Debug)]
 pub struct Builder {
     env: Vec<(String, String)>,
@@ -221,7 +221,8 @@ impl Builder {
         self
     }
 
-    /// Run through another program, which must `exec` it: `["sh", "-c", "ulimit -n 32; exec \"$0\""]`.
+    /// Run through another program, which must `exec` it: `["sh", "-c", "ulimit -n 32; exec
+    /// \"$0\""]`.
     pub fn prefix(mut self, command: &[&str]) -> Builder {
         self.prefix = command.iter().map(|&word| word.to_owned()).collect();
         self
@@ -378,8 +379,7 @@ fn wait_for_line(log: &Watched<Log>, text: &str) -> String {
     line.unwrap_or_else(|| panic!("{text:?} was not logged, but:\n{lines}"))
 }
 
-/// A free port outside the range from which the system gives ports to those who ask for any, so
-/// that nobody else gets it meanwhile.
+/// A free port outside the range of ephemeral ports, so that no other socket gets it meanwhile.
 pub fn free_addr() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 10_000) as u16;

@@ -1,4 +1,4 @@
-//! A client that asks again and again, and how it fared.
+//! A client that sends requests repeatedly, and its results.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Response, bearer};
 use super::contract::{PROTECTED, PROTECTED_BODY};
 
-/// How one client fared.
+/// The results of one client.
 pub struct Record {
     name: &'static str,
     times: Vec<Duration>,
@@ -17,7 +17,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a client that has not asked yet.
+    /// For a client that has sent no request yet.
     pub fn new(name: &'static str) -> Record {
         Record {
             name,

@@ -155,7 +155,7 @@ impl Tenant {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// The PEM file with the CA that clients shall trust.
+    /// The PEM file with the CA that clients must trust.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
@@ -247,7 +247,7 @@ impl Tenant {
         self.shared.state.change(|state| state.headers = headers);
     }
 
-    /// Stops listening and drops all connections: who connects now is refused.
+    /// Stops listening and drops all connections. New connections are refused.
     pub fn stop(&mut self) {
         let Some(acceptor) = self.acceptor.take() else {
             return;
@@ -460,7 +460,7 @@ fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 }
 
 /// A server configuration with a certificate of this kind, made now, and the PEM of the CA that
-/// clients shall trust.
+/// clients must trust.
 fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
     let (issuer, mut ca) = authority("postern stand-in CA");
     if certificate == Certificate::UnknownCa {

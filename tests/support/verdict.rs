@@ -1,4 +1,4 @@
-//! What is said about a token, and to those who bring none.
+//! The answers to requests with a bad token, or with none.
 
 use super::client::Response;
 
@@ -55,7 +55,7 @@ pub fn assert_invalid_request(response: &Response, what: &str) {
     assert_eq!(found, Some(challenge), "{what}");
 }
 
-/// Panics unless this is the answer while nobody can be let in, for this reason.
+/// Panics unless this is the answer while no token can be checked, for this reason.
 #[track_caller]
 pub fn assert_unavailable(response: &Response, error: &str) {
     assert_eq!(

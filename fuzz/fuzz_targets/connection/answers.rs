@@ -201,7 +201,8 @@ impl<'a> Check<'a> {
             let complete = self.peer.taken_at(at + length - 1);
             let complete = complete.expect("it was handled");
             let began = self.peer.taken_at(at).unwrap_or_default().max(before);
-            // What comes behind many requests begins when it is looked at, after some wait for room.
+            // What comes behind many requests begins when it is looked at, after some wait for
+            // room.
             let may_wait = if self.behaviour.is_narrow {
                 WRITE
             } else {
@@ -277,8 +278,8 @@ impl<'a> Check<'a> {
         true
     }
 
-    /// The next answer; `None` when there is none, or it is not whole: the peer did not take all of it
-    /// in time.
+    /// The next answer; `None` when there is none, or it is not whole: the peer did not take all of
+    /// it in time.
     fn take_answer(&mut self, has_body: bool) -> Option<Answer<'a>> {
         if self.unread.is_empty() {
             return None;

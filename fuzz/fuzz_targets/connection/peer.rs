@@ -218,8 +218,8 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Whether the connection has been told that the peer has ended, and must not go on. One without
-    /// a place may: it is answered whatever has come.
+    /// Whether the connection has been told that the peer has ended, and must not go on. One
+    /// without a place may: it is answered whatever has come.
     pub fn is_over(&self) -> bool {
         self.is_broken || self.has_ended && !self.behaviour.is_dismissed
     }
