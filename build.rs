@@ -1,6 +1,6 @@
-//! Puts the date of the source into the program: a clock that is right is not earlier.
+//! Puts the date of the source into the program. A correct clock is never earlier.
 //!
-//! Not the date of the build, so that two builds of one source are identical.
+//! The date of the build would make two builds of one source differ.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ const RELEASE_DATE: u64 = 1_793_491_200; // 2026-11-01
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    // These change with every commit, and do not exist without history.
+    // These files change with every commit. They do not exist without history.
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file])
             && std::fs::exists(&path).unwrap_or(false)

@@ -1,13 +1,13 @@
-# What the scripts of this repository share. For bash, to be sourced once the options are set.
+# Functions that the scripts of this repository share. Source it in bash, after setting options.
 # shellcheck shell=bash
 
 # No command reads a terminal.
 exec </dev/null
 
-# Folders that are removed when the script ends.
+# Folders to remove when the script ends.
 scratch=()
-# The exit code of the last command that `run` has run, and its process group. The group of one that
-# still runs is $!, which is known as soon as it runs.
+# The exit code and the process group of the last command that `run` has finished. The group of one
+# that is still running is $!.
 status=0
 ended=
 
@@ -31,7 +31,7 @@ fail() {
     exit 1
 }
 
-# Ends a process group. It is asked first, because a script in it has groups of its own to end.
+# Ends a process group. SIGTERM comes first, because a script in it has groups of its own to end.
 end_group() {
     local tries
     kill -TERM -- "-$1" 2>/dev/null || true
@@ -40,12 +40,12 @@ end_group() {
         sleep 0.1
     done
     kill -KILL -- "-$1" 2>/dev/null || true
-    # Else the shell would report how it ended.
+    # Without this, the shell would print how it ended.
     wait "$1" 2>/dev/null || true
 }
 
-# Runs a command in a process group of its own, so that nothing it starts outlives it. Its exit code
-# is left in `status`: a function in an `if`, or before `||`, would go on after errors.
+# Runs a command in a process group of its own, so that nothing it starts outlives it. Sets `status`
+# to its exit code: inside `if` or before `||`, a function would continue after errors.
 run() {
     status=0
     set -m
@@ -67,13 +67,13 @@ as_root() {
     if ((EUID == 0)); then
         "$@"
     else
-        # Never asks for a password: nobody is there to type one.
+        # Never ask for a password: no one may be there to type it.
         sudo -n "$@"
     fi
 }
 
-# A new folder, removed when the script ends; its path is left in `folder`. Takes the beginning of
-# its path.
+# Makes a new folder, which is removed when the script ends. Takes the beginning of its path; sets
+# `folder` to the path.
 make_scratch() {
     folder=$(mktemp -d "$1.XXXXXX")
     scratch+=("$folder")
@@ -84,7 +84,7 @@ need_cargo() {
     command -v cargo >/dev/null || fail 'no cargo: install Rust with rustup, https://rustup.rs'
 }
 
-# The packages of those programs that are not there; takes PROGRAM:PACKAGE.
+# Prints the packages of the programs that are missing. Takes PROGRAM:PACKAGE.
 packages_of_missing() {
     local pair
     for pair; do
@@ -92,7 +92,7 @@ packages_of_missing() {
     done
 }
 
-# Those of these packages that are not installed.
+# Prints those of these packages that are not installed.
 not_installed() {
     local package
     for package; do
@@ -104,7 +104,7 @@ not_installed() {
 # Installs these Debian packages, if any are named.
 install_packages() {
     (($#)) || return 0
-    command -v apt-get >/dev/null || fail "needed, and no apt-get to install it with: $*"
+    command -v apt-get >/dev/null || fail "missing, and there is no apt-get to install it with: $*"
     export DEBIAN_FRONTEND=noninteractive
     step as_root apt-get -q update
     step as_root apt-get -q install -y --no-install-recommends "$@"
@@ -122,7 +122,7 @@ unpack_packages() {
     rm -r "$into/archives"
 }
 
-# The binary to be tested: POSTERN_BIN, or the release build.
+# Sets POSTERN_BIN, the binary to test, to the release build unless it is set.
 need_postern() {
     if [[ -z ${POSTERN_BIN:-} ]]; then
         step cargo build --release --locked
