@@ -122,7 +122,7 @@ fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
 fn what_was_sent_before_the_signal_is_answered() {
     for _ in 0..5 {
         let mut server = Besieged::start(&[]);
-        let mut idle = answered(A, server.addr());
+        let mut idle = answered(A, &server.postern);
         let mut fresh = Client::connect_from(A, server.addr());
         wait_until_read(server.addr(), [&idle, &fresh]);
         // The signal, the requests and the last connection are there at the same time.
@@ -147,7 +147,7 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
         let mut stalled = Stalled::start(&[("MAX_CONNECTIONS", "2")]);
         let addr = stalled.addr();
         let mut holders = stalled.hold(A, 2);
-        let [mut asked] = newcomers([B], addr)?;
+        let [mut asked] = newcomers([B], &stalled.postern)?;
         // Accepted before the signal, and without a place as well. It will send something yet.
         let mut silent = Client::connect_from(B, addr);
         wait_until_read(addr, [&silent]);
@@ -155,9 +155,10 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
         stalled.postern.signal("TERM");
         stalled.postern.wait_for_log("draining");
         are_under_way(&holders)?;
-        stalled.release();
         silent.send(REQUEST);
-        for client in holders.iter_mut().chain([&mut asked, &mut silent]) {
+        assert_eq!(stalled.release_all(&mut holders)?, [true; 2]);
+        holders.iter_mut().for_each(Client::assert_closed);
+        for client in [&mut asked, &mut silent] {
             let response = client.response();
             assert_eq!((response.status, closes(&response)), (200, true));
             client.assert_closed();

@@ -177,15 +177,15 @@ fn a_descriptor_limit_lowers_the_number_of_connections() {
         .wait_for_log("serving 21 connections at once");
     // So many have places, as many wait for one, a quarter as many are leaving, and 16 are kept for
     // other uses.
-    let mut leaving: Vec<_> = (0..10).map(|_| answered(A, server.addr())).collect();
+    let mut leaving: Vec<_> = (0..10).map(|_| answered(A, &server.postern)).collect();
     for client in &mut leaving {
         let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
         assert_eq!(response.status, 200);
     }
-    let mut connections: Vec<_> = (0..21).map(|_| answered(A, server.addr())).collect();
+    let mut connections: Vec<_> = (0..21).map(|_| answered(A, &server.postern)).collect();
     connections.extend((0..200).map(|_| Client::connect_from(A, server.addr())));
     for _ in 0..20 {
-        answered(B, server.addr());
+        answered(B, &server.postern);
         assert!(usage(server.postern.pid()).descriptors <= 64);
     }
     let logs = server.postern.logs();

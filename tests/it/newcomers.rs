@@ -8,11 +8,14 @@ use crate::support::client::Client;
 use crate::support::contract::{PUBLIC, assert_headers};
 use crate::support::crowd::{
     A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_refused, assert_served,
-    closes, in_time, is_before, newcomers, small_server,
+    in_time, is_before, newcomers, small_server,
 };
 use crate::support::sockets::wait_until_accepted_unread;
 use crate::support::usage::usage;
 use crate::support::{Ending, wait_until};
+
+/// After this, who waits goes for anyone with no more places.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Waits until one of these has been answered or closed, and says which.
 #[track_caller]
@@ -26,29 +29,26 @@ fn first_to_end(clients: &[Client]) -> usize {
 fn those_whose_address_has_fewest_places_come_first_and_of_them_the_oldest() {
     in_time(|| {
         let stalled = Stalled::start(&[]);
-        let addr = stalled.addr();
         let mut holders = stalled.hold(A, 2);
         holders.extend(stalled.hold(B, 1));
         // Waits for less than a second, and has as few as anybody here.
-        let leaving = answered(C, addr);
-        let mut waiting = Vec::from(newcomers([A, A, B, D], addr)?);
+        let begun = Instant::now();
+        let leaving = answered(C, &stalled.postern);
+        let mut waiting = Vec::from(newcomers([A, A, B, D], &stalled.postern)?);
         are_under_way(&holders)?;
         // As places become free, one at a time.
         drop(leaving);
         for expected in [3, 2, 0, 0] {
             let next = first_to_end(&waiting);
             are_under_way(&holders)?;
+            is_before(begun, LONG)?;
             assert_eq!(next, expected, "of {} newcomers", waiting.len());
             let mut client = waiting.remove(next);
             assert_eq!(client.response().status, 200);
         }
-        stalled.release();
         // Nobody waits any more who would have one of theirs.
-        for holder in &mut holders {
-            let response = holder.response();
-            assert_eq!((response.status, closes(&response)), (200, false));
-            assert_served(holder);
-        }
+        assert_eq!(stalled.release_all(&mut holders)?, [false; 3]);
+        holders.iter_mut().for_each(assert_served);
         Ok(())
     });
 }
@@ -61,9 +61,10 @@ fn those_too_many_are_refused_at_once_the_address_with_most_first() {
         let mut holders = stalled.hold(A, 3);
         holders.extend(stalled.hold(B, 1));
         // As many as there are places.
-        let [one, two, other, three] = newcomers([A, A, B, A], addr)?;
+        let [one, two, other, three] = newcomers([A, A, B, A], &stalled.postern)?;
         let mut theirs = vec![one, two, three, asking(A, addr)];
         let at = first_to_end(&theirs);
+        are_under_way(&holders)?;
         assert_refused(&theirs.remove(at).response());
         let last = asking(C, addr);
         let at = first_to_end(&theirs);
@@ -72,9 +73,9 @@ fn those_too_many_are_refused_at_once_the_address_with_most_first() {
         // Those of another address wait, and so do as many of A's as there is room for.
         assert!(wait_until_accepted_unread(addr, [&other, &last]));
         are_under_way(&holders)?;
-        stalled.release();
+        stalled.release_all(&mut holders)?;
         theirs.extend([other, last]);
-        for client in holders.iter_mut().chain(&mut theirs) {
+        for client in &mut theirs {
             assert_eq!(client.response().status, 200);
         }
         Ok(())
@@ -90,7 +91,7 @@ fn a_refusal_is_an_answer_like_any_other() {
         ]);
         let addr = stalled.addr();
         let holder = stalled.hold(A, 1);
-        let _newcomer = newcomers([A], addr)?;
+        let _newcomer = newcomers([A], &stalled.postern)?;
         // Whatever was asked, if anything was.
         let body = format!("POST {PUBLIC} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
         for sent in ["", REQUEST, "GET", "nonsense\r\n\r\n", &body] {
@@ -133,12 +134,10 @@ fn a_newcomer_that_has_gone_waits_no_more() {
             are_under_way(&holder)?;
         }
         // The only one that waits, and that can.
-        let [mut newcomer] = newcomers([A], addr)?;
+        let [mut newcomer] = newcomers([A], &stalled.postern)?;
         are_under_way(&holder)?;
-        stalled.release();
-        for client in holder.iter_mut().chain([&mut newcomer]) {
-            assert_eq!(client.response().status, 200);
-        }
+        stalled.release_all(&mut holder)?;
+        assert_eq!(newcomer.response().status, 200);
         Ok(())
     });
 }
@@ -155,9 +154,7 @@ fn nobody_makes_room_for_a_newcomer_that_has_gone() {
         drop(gone);
         wait_until("it is dropped", || descriptors() == before);
         are_under_way(&holder)?;
-        stalled.release();
-        let response = holder[0].response();
-        assert_eq!((response.status, closes(&response)), (200, false));
+        assert_eq!(stalled.release_all(&mut holder)?, [false]);
         Ok(())
     });
 }
@@ -167,13 +164,11 @@ fn a_newcomer_that_will_send_no_more_is_answered() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
         let mut holder = stalled.hold(A, 1);
-        let [mut newcomer] = newcomers([B], stalled.addr())?;
+        let [mut newcomer] = newcomers([B], &stalled.postern)?;
         newcomer.close_write();
         thread::sleep(Duration::from_millis(100));
         are_under_way(&holder)?;
-        stalled.release();
-        let response = holder[0].response();
-        assert_eq!((response.status, closes(&response)), (200, true));
+        assert_eq!(stalled.release_all(&mut holder)?, [true]);
         assert_eq!(newcomer.response().status, 200);
         newcomer.assert_closed();
         Ok(())
@@ -206,7 +201,7 @@ fn whoever_leaves_takes_no_place() {
     in_time(|| {
         let server = small_server(&[]);
         let begun = Instant::now();
-        let mut staying: Vec<_> = (0..3).map(|_| answered(A, server.addr())).collect();
+        let mut staying: Vec<_> = (0..3).map(|_| answered(A, &server.postern)).collect();
         // The fourth place is had by one after another, none of which has been closed yet.
         let leaving: Vec<_> = (0..20)
             .map(|_| {
@@ -216,7 +211,7 @@ fn whoever_leaves_takes_no_place() {
                 client
             })
             .collect();
-        is_before(begun, Duration::from_secs(1))?;
+        is_before(begun, LONG)?;
         staying.iter_mut().for_each(assert_served);
         drop(leaving);
         Ok(())

@@ -10,6 +10,7 @@ use super::postern::Postern;
 use super::sockets::{wait_until_accepted_unread, wait_until_read};
 use super::tenant::{Behaviour, Tenant};
 use super::token::Token;
+use super::usage::wait_until_asleep;
 
 /// Other hosts, as far as a listener on loopback can tell.
 pub const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -20,10 +21,12 @@ pub const D: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
 /// A request that is answered at once.
 pub const REQUEST: &str = "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A connection over which a request has been answered: it has a place, and is idle.
-pub fn answered(source: IpAddr, addr: SocketAddr) -> Client {
-    let mut client = Client::connect_from(source, addr);
-    assert_eq!(client.request("GET", PUBLIC, &[]).status, 200);
+/// A connection over which a request has been answered: it has a place, and waits for longer than
+/// any that comes after.
+pub fn answered(source: IpAddr, postern: &Postern) -> Client {
+    let mut client = Client::connect_from(source, postern.addr());
+    assert_served(&mut client);
+    wait_until_asleep(postern.pid());
     client
 }
 
@@ -40,14 +43,15 @@ pub fn asking(source: IpAddr, addr: SocketAddr) -> Client {
 /// The server has read from one, or closed it: it is no newcomer.
 pub fn newcomers<const N: usize>(
     sources: [IpAddr; N],
-    addr: SocketAddr,
+    postern: &Postern,
 ) -> Result<[Client; N], &'static str> {
     let mut clients = Vec::new();
     for source in sources {
-        clients.push(asking(source, addr));
-        if !wait_until_accepted_unread(addr, clients.last()) {
+        clients.push(asking(source, postern.addr()));
+        if !wait_until_accepted_unread(postern.addr(), clients.last()) {
             return Err("a newcomer did not have to wait");
         }
+        wait_until_asleep(postern.pid());
     }
     Ok(clients.try_into().expect("as many as sources"))
 }
@@ -159,6 +163,23 @@ impl Stalled {
     /// The tenant answers, and so does the server.
     pub fn release(&self) {
         self.tenant.answer(Behaviour::Keys);
+    }
+
+    /// The same, and asserts that these are answered. For each of them, whether it closes then.
+    ///
+    /// # Errors
+    /// One was answered before, because it had waited for too long.
+    pub fn release_all(&self, holders: &mut [Client]) -> Result<Vec<bool>, &'static str> {
+        self.release();
+        let closes = |holder: &mut Client| {
+            let response = holder.response();
+            if response.message() == "Unable to verify credentials" {
+                return Err(TOO_SLOW);
+            }
+            assert_eq!(response.status, 200, "{}", response.text());
+            Ok(closes(&response))
+        };
+        holders.iter_mut().map(closes).collect()
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_until};
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +100,24 @@ pub fn settled_usage(pid: u32) -> Usage {
         last = now;
     }
     last
+}
+
+/// Waits until no thread of the process with this id has anything to do. A server that has sent an
+/// answer may still have to see to its connection.
+pub fn wait_until_asleep(pid: u32) {
+    let is_asleep = |task: io::Result<fs::DirEntry>| {
+        let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
+        // The state is behind the name, which may be anything in parentheses. A thread that has just
+        // ended does nothing.
+        stat.map_or(true, |stat| {
+            let (_, rest) = stat.rsplit_once(')').expect("a name");
+            rest.starts_with(" S")
+        })
+    };
+    wait_until("all threads sleep", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a child of ours");
+        tasks.into_iter().all(is_asleep)
+    });
 }
 
 /// Lets this process have as many descriptors as it may.
