@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::client::Client;
 use crate::support::contract::PUBLIC;
 use crate::support::crowd::A;
-use crate::support::postern::{Builder, Postern, binary};
+use crate::support::postern::{Builder, Postern, copy_binary};
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
 use crate::support::usage::{raise_descriptor_limit, usage};
@@ -48,7 +48,7 @@ struct OtherUser {
 impl OtherUser {
     fn new(id: u32, tenant: &Tenant) -> OtherUser {
         let dir = TempDir::new();
-        fs::copy(binary(), dir.path().join("postern")).unwrap();
+        copy_binary(dir.path());
         fs::copy(tenant.ca_file(), dir.path().join("ca.pem")).unwrap();
         OtherUser { id, dir }
     }

@@ -11,7 +11,7 @@ use crate::support::client::Client;
 use crate::support::contract::PUBLIC;
 use crate::support::crowd::{
     A, B, C, D, REQUEST, Stalled, answered, are_under_way, asking, assert_served, closes, in_time,
-    is_before, newcomers, small_server,
+    is_before, newcomers, small_server, taken,
 };
 use crate::support::postern::Postern;
 use crate::support::sockets::wait_until_read;
@@ -41,15 +41,15 @@ impl Wait {
     const ALL: [Wait; 4] = [Wait::First, Wait::Head, Wait::Next, Wait::NextHead];
 
     fn begin(self, source: IpAddr, postern: &Postern) -> Client {
+        let connect = || Client::connect_from(source, postern.addr());
         let mut client = match self {
-            Wait::First | Wait::Head => Client::connect_from(source, postern.addr()),
+            Wait::First | Wait::Head => taken(postern, connect),
             Wait::Next | Wait::NextHead => answered(source, postern),
         };
         if matches!(self, Wait::Head | Wait::NextHead) {
             client.send(&REQUEST[..20]);
+            wait_until_asleep(postern.pid());
         }
-        wait_until_read(postern.addr(), [&client]);
-        wait_until_asleep(postern.pid());
         client
     }
 

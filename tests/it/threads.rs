@@ -1,6 +1,5 @@
 //! Threads are few, however many connections there are; only who waits for keys has one to himself.
 
-use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::support::besieged::Besieged;
 use crate::support::client::{Client, bearer};
 use crate::support::contract::{PROTECTED, PUBLIC};
 use crate::support::crowd::{assert_served, in_time, is_before};
-use crate::support::postern::{Postern, binary};
+use crate::support::postern::{Postern, copy_binary};
 use crate::support::tenant::{Behaviour, Tenant};
 use crate::support::token::Token;
 use crate::support::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
@@ -168,9 +167,7 @@ fn limit_threads(pid: u32, limit: &str) {
 /// The words that run the server as a user whose threads can be limited. The binary may be where
 /// only its builder can go, so there is a copy in this folder.
 fn limited(dir: &TempDir) -> Vec<String> {
-    let copy = dir.path().join("postern");
-    fs::copy(binary(), &copy).unwrap();
-    let run = format!("exec {}", copy.display());
+    let run = format!("exec {}", copy_binary(dir.path()).display());
     let words = [as_limited_user(), &["sh", "-c", &run]].concat();
     words.into_iter().map(str::to_owned).collect()
 }

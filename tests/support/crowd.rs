@@ -10,7 +10,8 @@ use super::postern::Postern;
 use super::sockets::{wait_until_accepted_unread, wait_until_read};
 use super::tenant::{Behaviour, Tenant};
 use super::token::Token;
-use super::usage::wait_until_asleep;
+use super::usage::{usage, wait_until_asleep};
+use super::wait_until;
 
 /// Other hosts, as far as a listener on loopback can tell.
 pub const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -30,6 +31,18 @@ pub fn answered(source: IpAddr, postern: &Postern) -> Client {
     client
 }
 
+/// Has a connection made, and waits until the server has accepted it and done what there is to do.
+pub fn taken(postern: &Postern, connect: impl FnOnce() -> Client) -> Client {
+    let before = usage(postern.pid()).descriptors;
+    let client = connect();
+    // One that is answered at once may be at the expense of another.
+    wait_until("the connection is accepted", || {
+        usage(postern.pid()).descriptors > before || !client.is_silent()
+    });
+    wait_until_asleep(postern.pid());
+    client
+}
+
 /// A connection over which a request has been sent.
 pub fn asking(source: IpAddr, addr: SocketAddr) -> Client {
     let mut client = Client::connect_from(source, addr);
@@ -45,15 +58,12 @@ pub fn newcomers<const N: usize>(
     sources: [IpAddr; N],
     postern: &Postern,
 ) -> Result<[Client; N], &'static str> {
-    let mut clients = Vec::new();
-    for source in sources {
-        clients.push(asking(source, postern.addr()));
-        if !wait_until_accepted_unread(postern.addr(), clients.last()) {
-            return Err("a newcomer did not have to wait");
-        }
-        wait_until_asleep(postern.pid());
+    let ask = |source| taken(postern, || asking(source, postern.addr()));
+    let clients = sources.map(ask);
+    match wait_until_accepted_unread(postern.addr(), &clients) {
+        true => Ok(clients),
+        false => Err("a newcomer did not have to wait"),
     }
-    Ok(clients.try_into().expect("as many as sources"))
 }
 
 /// Whether the server closes after this answer, and says so.
@@ -81,17 +91,17 @@ pub fn assert_refused(response: &Response) {
 pub const TOO_SLOW: &str = "this machine is too slow";
 
 /// Runs `scenario`. It returns an error if it proves nothing, as may happen on a slow machine.
-/// Panics if that happens ten times in a row.
+/// Panics if that happens twenty times in a row.
 #[track_caller]
 pub fn in_time(mut scenario: impl FnMut() -> Result<(), &'static str>) {
     let mut why = "";
-    for _ in 0..10 {
+    for _ in 0..20 {
         match scenario() {
             Ok(()) => return,
             Err(error) => why = error,
         }
     }
-    panic!("ten times in a row: {why}");
+    panic!("twenty times in a row: {why}");
 }
 
 /// The settings of a server with four places, at which no deadline but those of a full one ends
