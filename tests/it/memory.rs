@@ -193,7 +193,12 @@ fn who_came_before_the_server_is_served() {
     // What the kernel has told them of its buffers, no server can take back.
     let addr = listener.local_addr().unwrap();
     let mut peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(A, addr)).collect();
-    let postern = Postern::builder(&tenant).socket(listener).start();
+    // Packets that are dropped for want of room come again late, and later each time.
+    let postern = Postern::builder(&tenant)
+        .socket(listener)
+        .env("HEAD_TIMEOUT_SECONDS", "3600")
+        .env("WRITE_TIMEOUT_SECONDS", "3600")
+        .start();
     for peer in &mut peers {
         peer.piece = 2 * REQUEST.len();
     }
