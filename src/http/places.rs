@@ -24,6 +24,7 @@
 //! says through [`Members`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::iter;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -150,6 +151,13 @@ struct Tickets {
     settled: usize,
 }
 
+/// How a source with newcomers is ordered and counted.
+struct Listed {
+    queue: Key,
+    claim: Key,
+    newcomers: usize,
+}
+
 /// Who has the places, and who waits for one.
 #[derive(Debug)]
 pub struct Places {
@@ -168,6 +176,10 @@ pub struct Places {
     settling: BTreeSet<Key>,
     /// Sources with newcomers: by their places, then by the oldest newcomer.
     queue: BTreeSet<Key>,
+    /// The same sources: by their places and newcomers together, then by their places.
+    claims: BTreeSet<Key>,
+    /// How many newcomers there are of sources with so many places.
+    waiting: HashMap<u64, usize>,
     /// All newcomers, oldest first.
     newcomers: BTreeSet<Key>,
     /// Those that leave, longest first.
@@ -194,6 +206,8 @@ impl Places {
             settled: BTreeSet::new(),
             settling: BTreeSet::new(),
             queue: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            waiting: HashMap::new(),
             newcomers: BTreeSet::new(),
             leaving: BTreeSet::new(),
             tickets: None,
@@ -334,12 +348,23 @@ impl Places {
         if let Some(time) = settling.and_then(|key| self.sources[&Source(key.2)].settles) {
             alarm = alarm.min(time);
         }
-        for (_, _, source) in self.queue.range(..(self.most_places(), 0, 0)) {
-            if let Some(number) = self.sources[&Source(*source)].newcomers.front() {
-                alarm = alarm.min(self.entries[*number as usize].since + SHORT_WAIT);
-            }
+        for (time, _) in self.short_waits(self.most_places()) {
+            alarm = alarm.min(time);
         }
         Some(alarm.max(now + SLACK))
+    }
+
+    /// When the waits of newcomers end whose sources have fewer than `most` places, and the sources:
+    /// for each number of places the first. There are few such numbers, but may be many sources.
+    fn short_waits(&self, most: u64) -> impl Iterator<Item = (Instant, Source)> {
+        let mut places = 0;
+        iter::from_fn(move || {
+            let &(found, _, source) = self.queue.range((places, 0, 0)..(most, 0, 0)).next()?;
+            places = found + 1;
+            let oldest = self.sources[&Source(source)].newcomers.front()?;
+            let time = self.entries[*oldest as usize].since + SHORT_WAIT;
+            Some((time, Source(source)))
+        })
     }
 
     fn oldest_newcomer(&self) -> Option<u32> {
@@ -429,42 +454,67 @@ impl Places {
         entry.class = Class::Newcomer;
         let (source, order) = (entry.source, entry.order);
         self.newcomers.insert(numbered(order, number));
+        self.unlist(source);
         let counts = self.sources.entry(source).or_default();
         counts.newcomers.push_back(number);
-        if counts.newcomers.len() == 1 {
-            self.queue.insert(counted(counts.places, order, source));
-        }
+        self.list(source);
     }
 
     fn dequeue(&mut self, number: u32) {
-        let entry = self.entries[number as usize];
-        self.newcomers.remove(&numbered(entry.order, number));
-        let Some(counts) = self.sources.get_mut(&entry.source) else {
-            return;
-        };
-        if let Some(oldest) = counts.newcomers.front() {
-            let order = self.entries[*oldest as usize].order;
-            self.queue
-                .remove(&counted(counts.places, order, entry.source));
+        let Entry { source, order, .. } = self.entries[number as usize];
+        self.newcomers.remove(&numbered(order, number));
+        self.unlist(source);
+        if let Some(counts) = self.sources.get_mut(&source) {
+            counts.newcomers.retain(|other| *other != number);
         }
-        counts.newcomers.retain(|other| *other != number);
-        if let Some(oldest) = counts.newcomers.front() {
-            let order = self.entries[*oldest as usize].order;
-            self.queue
-                .insert(counted(counts.places, order, entry.source));
+        self.list(source);
+        self.forget_if_unused(source);
+    }
+
+    /// Takes a source with newcomers out of what it is ordered and counted in, before that changes.
+    fn unlist(&mut self, source: Source) {
+        if let Some(listed) = self.listed(source) {
+            self.queue.remove(&listed.queue);
+            self.claims.remove(&listed.claim);
+            if let Some(waiting) = self.waiting.get_mut(&listed.queue.0) {
+                *waiting -= listed.newcomers;
+                if *waiting == 0 {
+                    self.waiting.remove(&listed.queue.0);
+                }
+            }
         }
-        self.forget_if_unused(entry.source);
+    }
+
+    fn list(&mut self, source: Source) {
+        if let Some(listed) = self.listed(source) {
+            self.queue.insert(listed.queue);
+            self.claims.insert(listed.claim);
+            *self.waiting.entry(listed.queue.0).or_default() += listed.newcomers;
+        }
+    }
+
+    /// How a source with newcomers is ordered.
+    fn listed(&self, source: Source) -> Option<Listed> {
+        let counts = self.sources.get(&source)?;
+        let oldest = *counts.newcomers.front()?;
+        let newcomers = counts.newcomers.len();
+        let all = counts.places + newcomers as u32;
+        Some(Listed {
+            queue: counted(counts.places, self.entries[oldest as usize].order, source),
+            claim: counted(all, counts.places.into(), source),
+            newcomers,
+        })
     }
 
     /// Changes how many places a source has, wherever that is a key.
     fn change_places(&mut self, source: Source, change: impl FnOnce(u32) -> u32) {
+        self.unlist(source);
         let counts = self.sources.entry(source).or_default();
         let (before, after) = (counts.places, change(counts.places));
         counts.places = after;
         let (was_settled, settles) = (counts.is_settled, counts.settles);
         counts.is_settled &= after > 0;
         counts.settles = settles.filter(|_| after > 0);
-        let oldest = counts.newcomers.front().copied();
         replace_key(&mut self.by_places, before, after, source);
         if was_settled {
             replace_key(&mut self.settled, before, after, source);
@@ -473,11 +523,7 @@ impl Places {
             let key = self.timed(time, 0, source);
             self.settling.remove(&key);
         }
-        if let Some(oldest) = oldest {
-            let order = self.entries[oldest as usize].order;
-            self.queue.remove(&counted(before, order, source));
-            self.queue.insert(counted(after, order, source));
-        }
+        self.list(source);
         self.forget_if_unused(source);
     }
 
@@ -594,12 +640,9 @@ impl Places {
         members: &mut impl Members,
     ) -> Option<(u32, Source)> {
         let &(most, _, largest) = self.by_places.last()?;
-        let entitled = self.queue.range(..(most, 0, 0));
-        let mut entitled = entitled.map(|(_, _, source)| Source(*source));
-        let newcomers = entitled.find(|source| {
-            let oldest = self.sources[source].newcomers.front();
-            oldest.is_some_and(|number| self.entries[*number as usize].since + SHORT_WAIT <= now)
-        })?;
+        let mut waits = self.short_waits(most);
+        let (_, newcomers) = waits.find(|(time, _)| *time <= now)?;
+        drop(waits);
         let (_, victim) = self.longest_waiting(Source(largest), now, members)?;
         Some((victim, newcomers))
     }
@@ -631,10 +674,12 @@ impl Places {
 
     /// The newest newcomer of the source that has most places and newcomers.
     fn least_entitled(&self) -> Option<u32> {
-        let sources = self.queue.iter();
-        let sources = sources.map(|(_, _, source)| &self.sources[&Source(*source)]);
-        let most = sources.max_by_key(|counts| counts.places as usize + counts.newcomers.len());
-        most?.newcomers.back().copied()
+        let (_, _, source) = self.claims.last()?;
+        self.sources
+            .get(&Source(*source))?
+            .newcomers
+            .back()
+            .copied()
     }
 
     /// Rule 2: as many tickets as newcomers wait.
@@ -647,10 +692,7 @@ impl Places {
         if needed == 0 {
             return;
         }
-        let as_many = self.queue.range((most, 0, 0)..);
-        let as_many: usize = as_many
-            .map(|(_, _, source)| self.sources[&Source(*source)].newcomers.len())
-            .sum();
+        let as_many = self.waiting.get(&most).copied().unwrap_or(0);
         let now = needed.min(self.newcomers.len() - as_many);
         self.tickets = Some(Tickets {
             holder: Source(holder),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use super::*;
 
@@ -512,6 +513,17 @@ fn check(places: &Places) {
     assert_eq!(passing, places.passing);
     let (now, settled) = places.tickets();
     assert!(now + settled <= places.newcomers.len());
+    let waiting = places.sources.values().filter(|c| !c.newcomers.is_empty());
+    assert_eq!(waiting.clone().count(), places.queue.len());
+    assert_eq!(waiting.clone().count(), places.claims.len());
+    for (as_many, count) in &places.waiting {
+        let theirs = waiting.clone().filter(|c| u64::from(c.places) == *as_many);
+        assert_eq!(theirs.map(|c| c.newcomers.len()).sum::<usize>(), *count);
+    }
+    assert_eq!(
+        places.waiting.values().sum::<usize>(),
+        places.newcomers.len()
+    );
     let with_places = places.sources.values().filter(|counts| counts.places > 0);
     assert_eq!(with_places.count(), places.by_places.len());
     for (source, counts) in &places.sources {
@@ -530,4 +542,45 @@ fn check(places: &Places) {
         places.settled.len() + places.settling.len(),
         places.by_places.len()
     );
+}
+
+/// How long it takes, at the least, that some more newcomers come and go while one of each of these
+/// sources waits, and so many sources have all places.
+fn cost_of_newcomers(holders: u128, waiting: Range<u128>) -> Duration {
+    let mut world = World::new(1024);
+    for place in 0..1024 {
+        let number = world.arrive(place % holders);
+        world.begin_answer(number);
+    }
+    for source in waiting {
+        world.arrive(source);
+    }
+    let measure = |_| {
+        let start = Instant::now();
+        for _ in 0..50 {
+            let number = world.arrive(5_000);
+            world.places.alarm(world.now);
+            world.places.release(number);
+            world.settle();
+            world.places.alarm(world.now);
+        }
+        start.elapsed()
+    };
+    (0..10).map(measure).min().unwrap()
+}
+
+#[test]
+fn many_waiting_sources_cost_no_more_than_a_few() {
+    for (few, many) in [
+        (
+            cost_of_newcomers(1, 100..116),
+            cost_of_newcomers(1, 100..1_123),
+        ),
+        (
+            cost_of_newcomers(16, 0..16),
+            cost_of_newcomers(1_023, 0..1_023),
+        ),
+    ] {
+        assert!(many < 8 * few, "{many:?} instead of {few:?}");
+    }
 }
