@@ -23,6 +23,7 @@ mod places;
 mod proxy;
 mod routes;
 mod service;
+mod slow_handlers;
 mod support_works;
 mod threads;
 mod token_attacks;

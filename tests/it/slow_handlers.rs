@@ -1,0 +1,222 @@
+//! Handlers that take longer than any of the binary's: what they hold up, and for how long. With the
+//! library, because only a handler of one's own can be told how long to take.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use postern::blocking;
+use postern::http::connection::{Handler, Reply, Service, Timeouts};
+use postern::http::cors::Cors;
+use postern::http::listener::{Listener, Running};
+use postern::http::request::Request;
+use postern::http::response;
+use postern::http::socket::Address;
+
+use crate::support::PATIENCE;
+use crate::support::client::Client;
+use crate::support::crowd::{A, B, asking, assert_refused, assert_served, closes};
+use crate::support::sockets::wait_until_accepted_unread;
+
+/// A path whose answer takes until it is released, on a thread that is announced to wait.
+const ANNOUNCED: &str = "/announced";
+/// The same without a word.
+const SILENT: &str = "/silent";
+
+/// What keeps handlers waiting.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_open: bool,
+    /// How many have come to it.
+    came: usize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.came += 1;
+        self.changed.notify_all();
+        let is_shut = |state: &mut State| !state.is_open;
+        drop(self.changed.wait_while(state, is_shut).unwrap());
+    }
+
+    fn wait_for(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        let are_fewer = |state: &mut State| state.came < count;
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, are_fewer);
+        assert!(!waited.unwrap().1.timed_out(), "not all have come");
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().is_open = true;
+        self.changed.notify_all();
+    }
+}
+
+struct Slow(Arc<Gate>);
+
+impl Handler for Slow {
+    fn handle(&self, request: &Request<'_>) -> Reply {
+        match request.path {
+            ANNOUNCED => {
+                let Ok(_waiting) = blocking::begin_wait() else {
+                    return response::error(503, "Busy").into();
+                };
+                self.0.pass();
+            }
+            SILENT => self.0.pass(),
+            _ => {}
+        }
+        response::json(200, b"{}").into()
+    }
+}
+
+/// A server in this process. It drains when dropped.
+struct Server {
+    running: Running,
+    addr: SocketAddr,
+    gate: Arc<Gate>,
+}
+
+impl Server {
+    fn start(max_connections: usize) -> Server {
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), max_connections).unwrap();
+        let Address::Tcp(addr) = listener.addresses()[0] else {
+            panic!("bound to an IP address");
+        };
+        let gate = Arc::new(Gate::default());
+        let hour = Duration::from_secs(3600);
+        let service = Service {
+            handler: Box::new(Slow(Arc::clone(&gate))),
+            cors: Cors::default(),
+            timeouts: Timeouts {
+                head: hour,
+                idle: hour,
+                write: hour,
+            },
+            unlogged_path: None,
+        };
+        Server {
+            running: listener.start(service).unwrap(),
+            addr,
+            gate,
+        }
+    }
+
+    /// Connections whose requests are under way.
+    fn hold(&self, path: &str, count: usize) -> Vec<Client> {
+        let hold = |_| {
+            let mut client = Client::connect_from(A, self.addr);
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+            client
+        };
+        let clients = (0..count).map(hold).collect();
+        self.gate.wait_for(count);
+        clients
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.gate.open();
+        self.running.drain();
+    }
+}
+
+#[test]
+fn a_newcomer_waits_for_five_seconds() {
+    const TIME: Duration = Duration::from_secs(5);
+    let server = Server::start(2);
+    let mut holders = server.hold(ANNOUNCED, 2);
+    for source in [A, B] {
+        let came = Instant::now();
+        let mut newcomer = asking(source, server.addr);
+        assert_refused(&newcomer.response());
+        let waited = came.elapsed();
+        assert!(waited >= TIME, "{waited:?}");
+        newcomer.assert_closed();
+    }
+    assert!(holders.iter().all(Client::is_silent));
+    // Nobody waits for their places any more.
+    server.gate.open();
+    for holder in &mut holders {
+        let response = holder.response();
+        assert_eq!((response.status, closes(&response)), (200, false));
+        assert_served(holder);
+    }
+}
+
+#[test]
+fn of_requests_that_take_their_time_each_holds_up_itself() {
+    const WAITING: usize = 64;
+    let server = Server::start(100);
+    let mut holders = server.hold(ANNOUNCED, WAITING);
+    let mut other = Client::connect_from(B, server.addr);
+    for _ in 0..100 {
+        // One more would be too many.
+        assert_eq!(other.request("GET", ANNOUNCED, &[]).status, 503);
+        assert_served(&mut other);
+        assert_served(&mut Client::connect_from(B, server.addr));
+    }
+    assert!(holders.iter().all(Client::is_silent));
+    server.gate.open();
+    for holder in &mut holders {
+        assert_eq!(holder.response().status, 200);
+        assert_served(holder);
+    }
+}
+
+#[test]
+fn a_handler_that_waits_without_a_word_holds_up_its_own_thread_only() {
+    let server = Server::start(100);
+    let mut holders = server.hold(SILENT, 1);
+    let mut other = Client::connect_from(B, server.addr);
+    for _ in 0..100 {
+        assert_served(&mut other);
+        assert_served(&mut Client::connect_from(B, server.addr));
+    }
+    assert!(holders[0].is_silent());
+    server.gate.open();
+    assert_eq!(holders[0].response().status, 200);
+    assert_served(&mut holders[0]);
+}
+
+#[test]
+fn a_drain_waits_for_ten_seconds() {
+    for path in [ANNOUNCED, SILENT] {
+        let server = Server::start(2);
+        let _holders = server.hold(path, 1);
+        let drained = Instant::now();
+        server.running.drain();
+        server.running.wait();
+        let took = drained.elapsed();
+        assert!(
+            took >= Duration::from_secs(10) && took < PATIENCE,
+            "{took:?}"
+        );
+        assert!(server.running.is_finished());
+    }
+}
+
+#[test]
+fn a_drain_ends_with_the_last_answer() {
+    let server = Server::start(2);
+    let mut holders = server.hold(ANNOUNCED, 2);
+    let mut newcomer = asking(B, server.addr);
+    assert!(wait_until_accepted_unread(server.addr, [&newcomer]));
+    server.running.drain();
+    assert!(!server.running.is_finished());
+    server.gate.open();
+    for client in holders.iter_mut().chain([&mut newcomer]) {
+        let response = client.response();
+        assert_eq!((response.status, closes(&response)), (200, true));
+    }
+    server.running.wait();
+    assert!(server.running.is_finished());
+}
