@@ -11,9 +11,9 @@
 //!                              what the peer still sends is discarded
 //! ```
 //!
-//! [`Connection::step`] goes as far as it can without waiting, and says what the connection waits
-//! for next. Nothing here knows sockets, threads or TLS: a [`Transport`] is anything that reads
-//! and writes without waiting.
+//! [`Connection::step`] goes as far as it can without waiting, and returns what the connection
+//! waits for next. This file knows nothing of sockets, threads or TLS: a [`Transport`] is anything
+//! that reads and writes without waiting.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -31,26 +31,26 @@ use crate::escape::Escaped;
 /// How long input is discarded after the last answer. Closing at once would reset the connection,
 /// and the reset can overtake the answer (RFC 9112 §9.6).
 const DISCARD_TIME: Duration = Duration::from_secs(1);
-/// Requests that one step answers, at most, before other connections have their turn.
+/// The most requests that one step answers, so that a client that pipelines does not starve others.
 const MAX_ANSWERS: usize = 16;
-/// So many answers together take a few KiB, wherever they wait.
+/// That many answers together take a few KiB.
 const FEW_ANSWERS: u32 = 8;
-/// Reads that one step discards, at most.
+/// The most reads that one step discards.
 const MAX_DISCARDS: usize = 4;
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
-/// A byte stream that never waits: a socket, or a test's stand-in for one.
+/// A byte stream that never waits: a socket, or a stand-in for tests.
 pub trait Transport {
-    /// Reads what is there; 0 when the peer has closed.
+    /// Reads the available bytes; 0 if the peer has closed.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing; else what the socket says.
+    /// `WouldBlock` if there are none; else what the socket says.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes as much as there is room for.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room; else what the socket says.
+    /// `WouldBlock` if there is no room; else what the socket says.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Tells the peer that nothing more will be written.
     ///
@@ -61,18 +61,18 @@ pub trait Transport {
     fn has_room(&self) -> bool {
         true
     }
-    /// The clock that deadlines are measured by; a stand-in may let time pass without waiting.
+    /// The clock for deadlines. A stand-in may let time pass without waiting.
     fn now(&self) -> Instant {
         Instant::now()
     }
 }
 
-/// What the handler makes of a request.
+/// The handler's answer to a request.
 #[derive(Debug)]
 pub struct Reply {
     /// The answer.
     pub response: Response,
-    /// Whom the request was made for, for the log: the `sub` of a valid token.
+    /// The `sub` of the request's valid token, for the log.
     pub subject: Option<Arc<str>>,
 }
 
@@ -85,28 +85,29 @@ impl From<Response> for Reply {
     }
 }
 
-/// Answers requests. A panic in it is a 500. A handler that waits for something announces it with
-/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that others are served meanwhile.
+/// Answers requests. If it panics, the answer is 500. A handler that blocks announces that with
+/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that other connections are served
+/// meanwhile.
 pub trait Handler: Send + Sync {
     /// The answer to one request.
     fn handle(&self, request: &Request<'_>) -> Reply;
 }
 
-/// What a connection asks its surroundings.
+/// What a connection needs to know of the server.
 pub trait Lifecycle {
-    /// Whether the answer that is made now is the last one: its place is needed by another
-    /// connection, or the server is about to stop.
+    /// Whether the current answer must be the last: a newcomer needs the place, or the server
+    /// drains.
     fn is_last_answer(&self) -> bool;
 }
 
-/// How long the parts of a connection's life may take.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// A head, from its first byte to its last, however slowly it drips.
+    /// For a head, from its first byte to its last.
     pub head: Duration,
-    /// The wait for a first byte.
+    /// For the wait for a first byte.
     pub idle: Duration,
-    /// A response.
+    /// For writing a response.
     pub write: Duration,
 }
 
@@ -131,7 +132,8 @@ impl fmt::Debug for Service {
     }
 }
 
-/// The buffers of a worker, lent to the connection it serves, so that one that waits has none.
+/// The buffers of a worker. It lends them to the connection that it serves, so that a waiting
+/// connection needs none.
 #[derive(Debug)]
 pub struct Buffers {
     input: Box<[u8]>,
@@ -147,30 +149,30 @@ impl Default for Buffers {
     }
 }
 
-/// What a step is given.
+/// The surroundings of a step.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// What all connections share.
     pub service: &'a Service,
     /// The other end, for the log.
     pub peer: &'a dyn fmt::Display,
-    /// Whether answers are the last.
+    /// Decides whether an answer is the last.
     pub lifecycle: &'a dyn Lifecycle,
 }
 
-/// Why a step is made.
+/// The reason for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The transport may be ready.
     Ready,
     /// The deadline has passed.
     Deadline,
-    /// The server drains: one request may still come until this time, and none if another has been
-    /// answered before.
+    /// The server drains. A connection without an answer so far may still send one request until
+    /// this time.
     Drain(Instant),
 }
 
-/// What comes after a step.
+/// What to do after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Make the next step when the transport is ready for this, or at the deadline.
@@ -182,11 +184,11 @@ pub enum Next {
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
-    /// Something to read.
+    /// Input.
     Read,
     /// Room to write.
     Write,
-    /// Its next turn, and room to write: it has received bytes that it has not looked at yet.
+    /// Its next turn, and room to write: it has received bytes that are not parsed yet.
     Turn,
 }
 
@@ -195,7 +197,7 @@ pub enum Interest {
 pub enum Close {
     /// The peer has closed, or is gone.
     ByPeer,
-    /// The server closes, and the peer may still have to be sent something.
+    /// The server closes. The kernel may still have to send an answer.
     ByServer,
     /// The peer does not read.
     Stalled,
@@ -210,8 +212,8 @@ enum Phase {
     Writing { rest: Vec<u8>, is_last: bool },
     /// The last answer has been written. Input is discarded.
     Leaving,
-    /// The peer has closed its side, and has much to read yet. To close now would leave all that to
-    /// the kernel, or take it from the peer.
+    /// The peer has closed its side, and has not read much of its answers. A close now would leave
+    /// them to the kernel, or discard them.
     Closing,
 }
 
@@ -219,18 +221,18 @@ enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     phase: Phase,
-    /// Bytes received and not consumed. Empty, without memory, between requests.
+    /// Bytes received and not consumed. Between requests it is empty and has no memory.
     received: Vec<u8>,
     /// Whether `received` has bytes that the scanner has not seen.
     has_news: bool,
     scanner: HeadScanner,
-    /// When the first byte of the head under way came.
+    /// When the first byte of the current head arrived.
     head_began: Option<Instant>,
     /// Answers written, as far as they can be counted.
     answers: u32,
     deadline: Instant,
     waits_since: Instant,
-    /// Until when a request may still come.
+    /// Until when a request may still arrive in a drain.
     drain: Option<Instant>,
 }
 
@@ -247,11 +249,11 @@ impl From<io::Error> for End {
     }
 }
 
-/// How an answer left the connection.
+/// The state of a connection after an answer.
 enum Answered {
-    /// It is written, and another request may follow.
+    /// The answer is written, and another request may follow.
     KeptAlive,
-    /// It is the last, or its rest is to be written later.
+    /// The answer was the last one, or its rest must be written later.
     Busy(Interest),
 }
 
@@ -271,7 +273,7 @@ impl Connection {
         }
     }
 
-    /// When to make a step with [`Event::Deadline`], unless there is another one before.
+    /// When a step with [`Event::Deadline`] is due, unless another step comes first.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -301,23 +303,23 @@ impl Connection {
         matches!(self.phase, Phase::Leaving | Phase::Closing)
     }
 
-    /// Whether it has been told that the server drains.
+    /// Whether it knows that the server drains.
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 
-    /// When it was last sent an answer, if it was.
+    /// When its latest answer was written, if there was one.
     pub fn last_answer(&self) -> Option<Instant> {
         (self.answers > 0).then_some(self.waits_since)
     }
 
-    /// Writes `wire` as its only answer, whatever was asked.
+    /// Writes `wire` as its only answer, whatever the request was.
     pub fn dismiss(&mut self, wire: &[u8], transport: &mut impl Transport) -> Next {
-        // What has come in is read: to close with unread input would reset the connection.
+        // Reads the input: a close with unread input would reset the connection.
         let _ = transport.read(&mut [0; 4096]);
         let written = match write(transport, wire) {
             Ok(count) if count == wire.len() => self.leave(transport),
-            // It is the first answer, and short: a peer without room for it does not read.
+            // The first answer is short. If there is no room for it, the peer does not read.
             Ok(_) => Err(End::Close(Close::Stalled)),
             Err(end) => Err(end),
         };
@@ -340,13 +342,13 @@ impl Connection {
             self.drain = Some(until);
         }
         let waited_since = self.waits_since;
-        // What is there is served first, also at a deadline.
+        // Available input is served first, even at a deadline.
         let mut outcome = self.advance(transport, buffers, context);
         if let Err(End::Close(Close::ByPeer)) = outcome {
             outcome = self.close_by_peer(transport, context);
         }
         if let Ok(interest @ (Interest::Read | Interest::Write)) = outcome {
-            // A wait that has just begun need not be compared with the clock.
+            // A wait that has just begun cannot have expired.
             let is_new = self.waits_since != waited_since;
             outcome = self.expire(interest, is_new, transport, &mut buffers.output, context);
         }
@@ -379,7 +381,7 @@ impl Connection {
         }
     }
 
-    /// Ends a wait whose time is over; else `interest`.
+    /// Ends a wait whose deadline has passed; else returns `interest`.
     fn expire(
         &mut self,
         interest: Interest,
@@ -410,7 +412,7 @@ impl Connection {
         }
     }
 
-    /// Reads once, unless bytes are there already, and answers the requests that are complete.
+    /// Reads once, unless there are unparsed bytes, and answers the complete requests.
     fn read_requests(
         &mut self,
         transport: &mut impl Transport,
@@ -444,7 +446,7 @@ impl Connection {
         Ok(interest)
     }
 
-    /// Reads into the worker's buffer: most heads come in one piece.
+    /// Reads into the worker's buffer, as most heads arrive in one piece.
     fn read_into(
         &mut self,
         transport: &mut impl Transport,
@@ -459,7 +461,7 @@ impl Connection {
         Ok(interest)
     }
 
-    /// Keeps the bytes that are not consumed, and sets the deadline of what comes next.
+    /// Keeps the bytes that are not consumed, and sets the next deadline.
     fn keep(
         &mut self,
         rest: Vec<u8>,
@@ -486,7 +488,7 @@ impl Connection {
         }
     }
 
-    /// Answers the complete requests in `bytes`, one after another; how many bytes they took.
+    /// Answers the complete requests in `bytes` in order. Returns how many bytes they took.
     fn serve(
         &mut self,
         bytes: &[u8],
@@ -531,7 +533,7 @@ impl Connection {
         self.scanner = HeadScanner::default();
         self.head_began = None;
         let service = context.service;
-        // Only for the log: a clock reading is not free.
+        // For the log only, as reading the clock is not free.
         let started = log_enabled!(Level::Info).then(|| transport.now());
         let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let request = match Request::parse(head, &mut storage) {
@@ -555,7 +557,7 @@ impl Connection {
         let without_body = request.method == tiny_http::Method::Head;
         output.clear();
         response::print(response, without_body, says, output);
-        // Logged before it is written: a client that has the answer finds the line.
+        // Logged before it is written, so that the line exists when the client has the answer.
         if service.unlogged_path.as_deref() != Some(request.path) {
             info!(
                 "{} {} {} {status} {:.3} ms{}",
@@ -570,8 +572,8 @@ impl Connection {
         self.write(output, !keep_alive, transport, context)
     }
 
-    /// Answers what cannot be read as a request, and ends the connection: where the next request
-    /// would begin is not known.
+    /// Answers a malformed or late request and ends the connection, as the start of the next
+    /// request is unknown.
     fn refuse(
         &mut self,
         refusal: Refusal,
@@ -637,7 +639,7 @@ impl Connection {
         Ok(Answered::KeptAlive)
     }
 
-    /// The last answer is written: the peer is told, and given some time to close.
+    /// Begins to leave after the last answer: tells the peer, and gives it some time to close.
     fn leave(&mut self, transport: &mut impl Transport) -> Result<Interest, End> {
         self.phase = Phase::Leaving;
         self.received = Vec::new();
@@ -648,7 +650,7 @@ impl Connection {
         Ok(Interest::Read)
     }
 
-    /// The peer will send no more: closes, once it has read most of its answers.
+    /// Handles the end of the peer's side: closes once it has read most of its answers.
     fn close_by_peer(
         &mut self,
         transport: &mut impl Transport,
@@ -666,8 +668,8 @@ impl Connection {
 }
 
 fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {
-    // The handler's state is its own to keep whole: what it shares is behind locks and `Arc`s
-    // that it replaces, never changes half-way.
+    // A panic cannot leave the handler's state half changed: what it shares is behind locks, or in
+    // `Arc`s that are replaced whole.
     let reply = catch_unwind(AssertUnwindSafe(|| service.handler.handle(request)));
     reply.unwrap_or_else(|_| {
         error!(
@@ -678,7 +680,7 @@ fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {
     })
 }
 
-/// Reads what is there; 0 when there is nothing.
+/// Reads the available bytes; 0 if there are none.
 fn read(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<usize, End> {
     loop {
         match transport.read(buffer) {
@@ -691,7 +693,7 @@ fn read(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<usize, End>
     }
 }
 
-/// Writes until all is written or there is no more room; how much was written.
+/// Writes until all is written or there is no more room. Returns how much was written.
 fn write(transport: &mut impl Transport, bytes: &[u8]) -> Result<usize, End> {
     let mut written = 0;
     while written < bytes.len() {
@@ -706,7 +708,7 @@ fn write(transport: &mut impl Transport, bytes: &[u8]) -> Result<usize, End> {
     Ok(written)
 }
 
-/// Reads and forgets what the peer still sends.
+/// Reads and discards input.
 fn discard(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<Interest, End> {
     for _ in 0..MAX_DISCARDS {
         if read(transport, buffer)? == 0 {
@@ -716,7 +718,7 @@ fn discard(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<Interest
     Ok(Interest::Read)
 }
 
-/// Why a request is answered without having been read.
+/// Why a request is answered with an error and not handled.
 #[derive(Debug)]
 enum Refusal {
     Head(HeadError),

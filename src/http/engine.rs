@@ -1,7 +1,7 @@
-//! The engine: a few workers that share one poller, and serve whichever connection is ready.
+//! The engine: a few workers that share one poller and serve the connections that are ready.
 //!
 //! ```text
-//!             +----------------- epoll: who is ready? <--------------------+
+//!             +--------------- epoll: a socket is ready <------------------+
 //!             v                                                            |
 //!   a worker takes the connection out of its slot                          |
 //!             |                                                            |
@@ -11,9 +11,9 @@
 //!             +-- Close -> closed, its place given to a newcomer
 //! ```
 //!
-//! Who has taken a connection out of its slot puts it back, or closes it and releases its number.
-//! Timers and evictions do the same. The locks are taken in this order: places, slot, timers. None
-//! is held while a request is served.
+//! Whatever takes a connection out of its slot, a worker, a timer or an eviction, puts it back, or
+//! closes it and releases its number. The order of the locks is: places, slot, timers. None is held
+//! while a request is served.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,36 +36,36 @@ use super::table::Table;
 use super::timers::Timers;
 use crate::logging::Throttle;
 
-/// How long a connection that has been answered nothing may still send a request in a drain.
+/// How long, in a drain, a connection without an answer so far may still send a request.
 const DRAIN_REQUEST_TIME: Duration = Duration::from_secs(2);
-/// How often the log tells of what strangers cause.
+/// The least time between two log lines of a kind that clients can cause.
 pub const STRANGERS_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The timers that are not a connection's.
+/// Timers that do not belong to a connection.
 const PLACES_TIMER: u32 = 0;
 pub const INTAKE_TIMER: u32 = 1;
 const CONNECTION_TIMERS: u32 = 2;
 
-/// A connection with what belongs to it.
+/// A connection with its socket and its state in the engine.
 struct Member {
     connection: Connection,
     socket: Socket,
     peer: Peer,
     /// When it got its place; `None` for a newcomer.
     placed: Option<Instant>,
-    /// Whether the poller knows it.
+    /// Whether it is registered with the poller.
     is_registered: bool,
     /// Whether its place has been given back.
     has_left: bool,
 }
 
 impl Member {
-    /// Since when it has waited for its peer; `None` when it has something to do.
+    /// Since when it has waited for its peer; `None` if it has work to do.
     fn waits_since(&self) -> Option<Instant> {
         let waits = match self.connection.awaits() {
-            // A connection whose request is in its socket does not wait.
+            // A connection with a request in its socket does not wait.
             Interest::Read => !self.socket.has_input(),
-            // One that does not read its answers does, whatever it has sent.
+            // A connection whose answers are not read waits, even with a request.
             Interest::Write => true,
             Interest::Turn => !self.socket.has_room(),
         };
@@ -73,18 +73,18 @@ impl Member {
     }
 }
 
-/// How far the server has come.
+/// The stage of the server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It accepts connections.
     Running,
-    /// It ends those there are, since this time.
+    /// It has been ending its connections since this time.
     Draining(Instant),
-    /// There are none left.
+    /// No connection is left.
     Finished,
 }
 
-/// What the workers share.
+/// The state that the workers share.
 pub struct Engine {
     pub(super) service: Service,
     pub(super) poller: Poller,
@@ -95,10 +95,10 @@ pub struct Engine {
     /// Copies of [`Places::tickets`], to be read without the lock.
     tickets: [AtomicUsize; 2],
     timers: Mutex<Timers>,
-    /// When connections were closed whose peers may have to be sent something yet.
+    /// The close times of connections for which the kernel may still hold unsent answers.
     orphans: Mutex<VecDeque<Instant>>,
     refusals: Throttle,
-    /// Set when a drain begins: until when a first request may come.
+    /// Set when a drain begins: the deadline for a first request.
     drain: OnceLock<Instant>,
     stage: Mutex<Stage>,
     stage_changed: Condvar,
@@ -112,7 +112,7 @@ impl Engine {
         intake: Intake,
         capacity: usize,
     ) -> Arc<Engine> {
-        // Beside those that are counted there are some that are in a worker's hands.
+        // Some connections are in the hands of workers and not counted as places.
         let numbers = 2 * capacity + 4 * 1024;
         Arc::new(Engine {
             service,
@@ -132,7 +132,7 @@ impl Engine {
         })
     }
 
-    /// The life of a worker.
+    /// Runs a worker until it is dismissed or the server ends.
     pub(super) fn work(&self) {
         let mut buffers = Buffers::default();
         while !self.crew.dismisses_me() {
@@ -159,7 +159,7 @@ impl Engine {
             return;
         };
         if member.placed.is_none() {
-            // A newcomer's peer has closed. What it has sent before is still answered.
+            // A newcomer's peer has closed. Requests that it sent before are still answered.
             match member.socket.is_over() {
                 false => slot.value = Some(member),
                 true => {
@@ -173,10 +173,10 @@ impl Engine {
         self.serve(number, member, Event::Ready, buffers);
     }
 
-    /// Takes in a connection that has been accepted. If it has a place, it is served `at_once`, or
-    /// when it is ready.
+    /// Takes over an accepted connection. If it has a place, it is served `at_once` or when it is
+    /// ready.
     pub(super) fn arrive(&self, socket: Socket, peer: Peer, at_once: bool, buffers: &mut Buffers) {
-        // A peer that has gone needs no place, and takes none from others.
+        // A peer that is gone must not take a place from others.
         if self.is_full() && socket.is_over() {
             return;
         }
@@ -192,7 +192,7 @@ impl Engine {
         let mut places = self.lock_places();
         let (number, has_place) = places.arrive(Source::of(peer), now);
         let Some(mut slot) = self.table.lock(number) else {
-            // Numbers are bounded by what there may be of each class.
+            // Does not happen: the bounds of the classes bound the numbers.
             error!("no slot for connection {number}");
             places.release(number);
             return;
@@ -208,7 +208,7 @@ impl Engine {
             return match self.park(number, member, Interest::Read) {
                 Parked::Waits => {}
                 Parked::Refused(member) => self.close(number, member, Close::Stalled, buffers),
-                // Now it is told of the drain.
+                // It learns of the drain now.
                 Parked::Drains(member, _) => self.serve(number, member, Event::Ready, buffers),
             };
         }
@@ -222,15 +222,15 @@ impl Engine {
         self.settle(places, now, buffers);
     }
 
-    /// Makes steps of a connection until it waits or is over.
+    /// Makes steps of a connection until it waits or ends.
     fn serve(&self, number: u32, mut member: Box<Member>, event: Event, buffers: &mut Buffers) {
         let mut event = match self.drain.get() {
             Some(until) if !member.connection.is_draining() => Event::Drain(*until),
             _ => event,
         };
         loop {
-            // The handler's panics are caught where it is called. One of the server's own ends this
-            // connection, and nothing else.
+            // A handler's panic is caught where the handler is called. A panic in the server itself
+            // ends only this connection.
             let step = catch_unwind(AssertUnwindSafe(|| {
                 self.step(number, &mut member, event, buffers)
             }));
@@ -277,12 +277,12 @@ impl Engine {
         connection.step(event, socket, buffers, context)
     }
 
-    /// Puts a connection back into its slot, to wait.
+    /// Puts a connection back into its slot, where it waits.
     fn park(&self, number: u32, mut member: Box<Member>, interest: Interest) -> Parked {
         let Some(mut slot) = self.table.lock(number) else {
             return Parked::Refused(member);
         };
-        // Checked under the lock: from here on the drain finds it.
+        // Checked under the lock: once the connection is in its slot, a drain finds it.
         if let Some(until) = self.drain.get()
             && !member.connection.is_draining()
         {
@@ -295,7 +295,7 @@ impl Engine {
         }
         let readiness = match interest {
             Interest::Read => Readiness::Readable,
-            // Bytes that are here already make no socket readable.
+            // Bytes that have been received already do not make a socket readable.
             Interest::Write | Interest::Turn => Readiness::Writable,
         };
         let token = Token::Connection(number, slot.generation);
@@ -315,14 +315,14 @@ impl Engine {
         }
     }
 
-    /// Closes a connection, and lets newcomers have its place.
+    /// Closes a connection, and gives its place to a newcomer.
     fn close(&self, number: u32, member: Box<Member>, close: Close, buffers: &mut Buffers) {
         let has_left = member.has_left;
         self.close_socket(*member, close);
         let mut places = self.lock_places();
         places.release(number);
         let is_last = places.connections() == 0;
-        // One that was leaving had no place: nobody has waited for it to go.
+        // A leaving connection had no place, so no newcomer has waited for it.
         if !has_left && places.needs_settling() {
             self.settle(places, Instant::now(), buffers);
         } else {
@@ -333,7 +333,8 @@ impl Engine {
         }
     }
 
-    /// Closes a socket. What its peer has not read may stay in the kernel, but only of so many.
+    /// Closes a socket. The kernel may keep unread answers, but only of a bounded number of
+    /// sockets.
     fn close_socket(&self, member: Member, close: Close) {
         let now = Instant::now();
         let timeout = self.service.timeouts.write;
@@ -341,7 +342,7 @@ impl Engine {
             (Close::Stalled, _) => false,
             _ if member.connection.is_writing() => false,
             (Close::ByPeer, _) | (_, None) => true,
-            // What was not acknowledged for so long has ended the connection already.
+            // If it was not acknowledged within that time, the kernel has ended the connection.
             (Close::ByServer, Some(last)) if last + timeout < now => true,
             (Close::ByServer, Some(_)) => self.takes_orphan(now, timeout),
         };
@@ -350,7 +351,7 @@ impl Engine {
         }
     }
 
-    /// Whether one more connection may be closed whose answers are perhaps not delivered yet.
+    /// Whether the kernel may keep the answers of one more closed connection.
     fn takes_orphan(&self, now: Instant, timeout: Duration) -> bool {
         let mut orphans = lock(&self.orphans);
         while orphans
@@ -366,7 +367,7 @@ impl Engine {
         is_one_more
     }
 
-    /// The last answer is written: the connection needs its place no longer.
+    /// Frees the place of a connection whose last answer is written.
     fn give_back(&self, number: u32, buffers: &mut Buffers) {
         let mut places = self.lock_places();
         let mut hands = Hands::new(self);
@@ -379,7 +380,7 @@ impl Engine {
         hands.finish(buffers);
     }
 
-    /// Gives newcomers what they can have.
+    /// Gives places to newcomers, as far as the rules allow.
     fn settle(&self, mut places: MutexGuard<'_, Places>, now: Instant, buffers: &mut Buffers) {
         let mut hands = Hands::new(self);
         places.settle(now, &mut hands);
@@ -406,16 +407,16 @@ impl Engine {
         }
     }
 
-    /// Sets the poller's timer to the first deadline. The lock keeps it from being set by another
-    /// worker in between.
+    /// Sets the poller's timer to the first deadline. The caller's lock keeps other workers from
+    /// setting it in between.
     fn set_poller(&self, timers: &Timers, now: Instant) {
         let next = timers.next();
         let left = next.map(|next| next.saturating_duration_since(now));
         self.poller.set_timer(left);
     }
 
-    /// Does what is due. The timer is armed again before a request can be served: its handler may
-    /// take its time.
+    /// Handles due timers. The poller's timer is armed again before a request is served, because a
+    /// handler may take long.
     fn on_timer(&self, buffers: &mut Buffers) {
         loop {
             let now = Instant::now();
@@ -466,7 +467,7 @@ impl Engine {
         self.lock_places().used()
     }
 
-    /// Asks for a drain. Returns at once.
+    /// Starts a drain. Returns at once.
     pub(super) fn start_drain(&self) {
         let mut stage = lock(&self.stage);
         if *stage == Stage::Running {
@@ -482,7 +483,7 @@ impl Engine {
         self.drain.get().is_some()
     }
 
-    /// Ends intake, and has each connection notice that the server drains.
+    /// Stops accepting, and makes each connection notice the drain.
     fn begin_drain(&self, buffers: &mut Buffers) {
         self.end_intake(buffers);
         let mut places = self.lock_places();
@@ -500,7 +501,7 @@ impl Engine {
                 && !member.connection.is_writing()
                 && !member.connection.is_leaving()
             {
-                // A socket has room to write, as a rule: so its turn comes at once.
+                // A socket is usually writable, so its event comes at once.
                 let token = Token::Connection(number, slot.generation);
                 let _ = self
                     .poller
@@ -528,7 +529,7 @@ impl Engine {
         }
     }
 
-    /// Has `action` called when the last connection has ended.
+    /// Sets an `action` to call when the last connection has ended.
     pub(super) fn on_finished(&self, action: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_finished.set(Box::new(action));
     }
@@ -537,7 +538,7 @@ impl Engine {
         *lock(&self.stage)
     }
 
-    /// Waits until the stage is no longer `stage`, for `time` at most if there is one.
+    /// Waits until the stage is no longer `stage`, or until `time` has passed.
     pub(super) fn wait_for_stage_after(&self, stage: Stage, time: Option<Duration>) -> Stage {
         let current = lock(&self.stage);
         let is_same = |current: &mut Stage| *current == stage;
@@ -555,7 +556,7 @@ impl Engine {
         }
     }
 
-    /// Closes all connections that no worker serves, and lets the workers go.
+    /// Closes all connections that no worker is serving, and ends the workers.
     pub(super) fn cut_off(&self) {
         for number in self.table.numbers() {
             if let Some(mut slot) = self.table.lock(number) {
@@ -567,17 +568,17 @@ impl Engine {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under the engine's locks panics half-way through a change.
+    // No change under the engine's locks is left half done by a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What becomes of a connection that is put back.
+/// The result of putting a connection back.
 enum Parked {
     /// It waits.
     Waits,
-    /// The poller does not take it.
+    /// The poller cannot register it.
     Refused(Box<Member>),
-    /// It has to be told of the drain first.
+    /// It must learn of the drain first.
     Drains(Box<Member>, Instant),
 }
 
@@ -610,7 +611,8 @@ impl Lifecycle for Membership<'_> {
     }
 }
 
-/// Does what [`Places`] decides. Sockets are written to and closed after its lock is released.
+/// Carries out the decisions of [`Places`]. Sockets are written and closed after its lock is
+/// released.
 struct Hands<'a> {
     engine: &'a Engine,
     closed: Vec<Member>,
@@ -626,7 +628,7 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// To be called without the lock of the places.
+    /// Writes and closes the sockets. Call it without the lock of the places.
     fn finish(self, buffers: &mut Buffers) {
         for member in self.closed {
             self.engine.close_socket(member, Close::ByServer);
@@ -672,13 +674,13 @@ impl Members for Hands<'_> {
             member.placed = Some(now);
             member.connection = Connection::new(now, &engine.service.timeouts);
             let deadline = member.connection.deadline();
-            // A socket has room to write, as a rule: so one that has not been told of the drain is
-            // told at once.
+            // A socket is usually writable, so a connection that does not know of the drain learns
+            // of it at once.
             let readiness = match engine.is_draining() {
                 true => Readiness::Writable,
                 false => Readiness::Readable,
             };
-            // If the poller does not take it, the deadline closes it.
+            // If this fails, the deadline closes the connection.
             let _ = engine.poller.rearm(&member.socket, token, readiness);
             if slot.timer.is_none_or(|timer| deadline < timer) {
                 slot.timer = Some(deadline);

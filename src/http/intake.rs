@@ -1,4 +1,4 @@
-//! Where connections come from: the listening sockets, and when they are accepted from.
+//! The listening sockets, and when connections are accepted from them.
 
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
@@ -13,25 +13,24 @@ use super::poller::{Readiness, Token};
 use super::socket::{Listening, Peer, Socket};
 use crate::logging::Throttle;
 
-/// The pauses after an `accept` that failed for lack of something: the first, and the longest.
+/// The first and the longest pause after an `accept` that failed for lack of a resource.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How many connections are accepted in a turn, at most.
+/// The most connections that are accepted in one turn.
 const MAX_ACCEPTS: usize = 64;
-/// How many connections are refused in which time before accepting pauses: so many do not eat the
-/// time of those that are served.
+/// How many connections are refused in which time before accepting pauses, so that refusals do not
+/// take the time of connections with places.
 const MAX_REFUSALS: (u32, Duration) = (64, Duration::from_millis(10));
-/// At a drain: how long it may take to accept what is in the backlog. Clients may reconnect for
-/// ever.
+/// At a drain: the longest time to accept the backlog, as clients may reconnect endlessly.
 const BACKLOG_TIME: Duration = Duration::from_millis(250);
 
 /// The listening sockets.
 #[derive(Debug)]
 pub struct Intake {
-    /// How many connections there may be.
+    /// The most connections with places.
     pub capacity: usize,
-    /// Gone when a drain has begun.
+    /// `None` once a drain has begun.
     sockets: Vec<Mutex<Option<Listening>>>,
-    /// Whether nobody else accepts from them when this process no longer does.
+    /// Whether no other process will accept from them after this one.
     owns_sockets: bool,
     pace: Mutex<Pace>,
     failures: Throttle,
@@ -41,13 +40,13 @@ pub struct Intake {
 /// When to accept.
 #[derive(Debug, Default)]
 struct Pace {
-    /// The pause after the latest failure; `None` when the latest `accept` was none.
+    /// The pause after the latest failure; `None` if the latest `accept` did not fail.
     pause: Option<Duration>,
-    /// Whether the log was told of it.
+    /// Whether it was logged.
     is_logged: bool,
     /// Sockets that are not registered until the pause is over.
     paused: Vec<u32>,
-    /// Connections refused in the current span, and when it began.
+    /// Connections refused in the current span, and its start.
     refused: u32,
     span: Option<Instant>,
 }
@@ -64,7 +63,7 @@ impl Intake {
         }
     }
 
-    /// Whether no connection can come any more.
+    /// Whether no more connections will be accepted.
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::SeqCst)
     }
@@ -75,7 +74,7 @@ impl Intake {
 }
 
 impl Engine {
-    /// Prepares the listening sockets, and registers them.
+    /// Prepares and registers the listening sockets.
     ///
     /// # Errors
     /// What the system says.
@@ -90,11 +89,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Accepts the connections that are there, and serves the last of them at once. The socket is
-    /// registered again before that: another worker may accept the next.
+    /// Accepts the waiting connections, and serves the last one at once. The socket is registered
+    /// again before that, so that another worker can accept the next.
     ///
-    /// Several at a time: while clients pipeline, this turn comes once in as many as there are
-    /// connections.
+    /// It accepts several per turn, because while clients pipeline, each connection has a turn
+    /// before the next turn of this socket.
     pub(super) fn accept_from(&self, at: u32, buffers: &mut Buffers) {
         let mut latest = None;
         let mut pause = None;
@@ -126,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// `None` when there is none after all.
+    /// `None` if no connection is waiting after all.
     fn accept_one(&self, at: u32) -> io::Result<Option<(Socket, Peer)>> {
         let socket = self.intake.sockets.get(at as usize).map(lock);
         let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref()) else {
@@ -139,7 +138,7 @@ impl Engine {
                 }
                 Ok(Some((socket, peer)))
             }
-            // About that one connection, or none: the next may be accepted.
+            // This is about one connection or none: the next `accept` may succeed.
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock
                 | ErrorKind::Interrupted
@@ -167,13 +166,13 @@ impl Engine {
         self.set_timer(INTAKE_TIMER, Instant::now() + pause);
     }
 
-    /// The pause is over.
+    /// Accepts again after a pause.
     pub(super) fn resume_intake(&self) {
         let paused = std::mem::take(&mut lock(&self.intake.pace).paused);
         paused.into_iter().for_each(|at| self.rearm_listener(at));
     }
 
-    /// A connection has been refused.
+    /// Counts a refused connection.
     pub(super) fn count_refusal(&self) {
         let mut pace = lock(&self.intake.pace);
         let now = Instant::now();
@@ -184,14 +183,14 @@ impl Engine {
         pace.refused += 1;
     }
 
-    /// Whether as many have been refused as may be in the current span.
+    /// Whether the limit of refusals is reached in the current span.
     fn refuses_too_many(&self) -> bool {
         let pace = lock(&self.intake.pace);
         let is_now = |began: Instant| began.elapsed() < MAX_REFUSALS.1;
         pace.refused >= MAX_REFUSALS.0 && pace.span.is_some_and(is_now)
     }
 
-    /// How long to wait after a failure. The log is told of the first.
+    /// How long to pause after a failure. The first one is logged.
     fn back_off(&self, error: &io::Error) -> Duration {
         let mut pace = lock(&self.intake.pace);
         if pace.pause.is_none()
@@ -216,8 +215,8 @@ impl Engine {
         }
     }
 
-    /// The drain: accepts what came before it, and may have sent its request already, unless others
-    /// accept from the same socket. Then closes the sockets.
+    /// Ends intake for a drain. First accepts the backlog, as clients in it may have sent requests,
+    /// unless another process accepts from the same sockets. Then closes the sockets.
     pub(super) fn end_intake(&self, buffers: &mut Buffers) {
         let started = Instant::now();
         for (at, socket) in self.intake.sockets.iter().enumerate() {
@@ -228,7 +227,7 @@ impl Engine {
                 }
             }
             if let Some(listening) = lock(socket).take() {
-                // Systemd, or the next process, has a descriptor of the same socket.
+                // systemd or the next process has a descriptor of the same socket.
                 self.poller.remove(&listening);
             }
         }

@@ -1,4 +1,4 @@
-//! Places: how many connections there may be, and how they are shared when there are more.
+//! Places: the limit of connections, and how they are shared when more arrive.
 //!
 //! Connections are counted by their [`Source`]. A connection is a *newcomer* until it has a place,
 //! has the place until its last answer is written, and then is *leaving*. When all places are
@@ -16,12 +16,12 @@
 //! 4. Too many newcomers, and those that have waited for 5 s, are refused: of the source that has
 //!    most places and newcomers, the newest.
 //!
-//! Nothing here walks all connections. How long a connection has waited changes with each request,
-//! which must cost nothing: what is recorded here is the earliest it can be, and is corrected when
-//! it matters.
+//! Nothing here walks all connections. The time since when a connection waits changes with each
+//! request, and recording that must cost nothing. So the recorded time is the earliest possible
+//! one, and is corrected when it matters.
 //!
-//! This is a value without sockets and clocks: the engine keeps it behind a mutex, and does what it
-//! says through [`Members`].
+//! This is a value without sockets and clocks. The engine keeps it behind a mutex, and carries out
+//! its decisions through [`Members`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::iter;
@@ -30,31 +30,31 @@ use std::time::{Duration, Instant};
 
 use super::socket::Peer;
 
-/// From when on a waiting connection can lose its place to its own source, or pass it on.
+/// How long a connection must have waited before rule 1 can take its place, and how long it must
+/// have had its place before it takes a ticket for a source with as many places.
 pub const SETTLED: Duration = Duration::from_secs(1);
-/// How long a newcomer waits whose source has fewer places than another.
+/// The longest wait of a newcomer whose source has fewer places than another.
 const SHORT_WAIT: Duration = Duration::from_millis(50);
-/// How long any newcomer waits.
+/// The longest wait of any newcomer.
 const LONG_WAIT: Duration = Duration::from_secs(5);
-/// How late an alarm may be, so that one serves several newcomers.
+/// How late an alarm may be, so that one alarm serves several newcomers.
 const SLACK: Duration = Duration::from_millis(5);
 /// The most newcomers, however many places there are.
 const MAX_NEWCOMERS: usize = 1024;
 
-/// How many newcomers there may be beside `capacity` places.
+/// The most newcomers in addition to `capacity` places.
 pub fn max_newcomers(capacity: usize) -> usize {
     capacity.min(MAX_NEWCOMERS)
 }
 
-/// How many leaving connections there may be beside `capacity` places.
+/// The most leaving connections in addition to `capacity` places.
 pub fn max_leaving(capacity: usize) -> usize {
     (capacity / 4).max(1)
 }
 
-/// Where connections come from, as they are counted: an IPv4 address, an IPv6 /64, or this host's
-/// Unix peers.
+/// The unit by which connections are counted: an IPv4 address, an IPv6 /64, or all Unix peers.
 ///
-/// An IPv6 host has a whole /64 to itself, so that counting its addresses would count nothing.
+/// An IPv6 host usually has a whole /64, so a count per address would limit nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source(u128);
 
@@ -63,7 +63,7 @@ impl Source {
     pub fn of(peer: Peer) -> Source {
         match peer {
             Peer::Tcp(address) => Source::of_address(address.ip()),
-            // No address is all zeros.
+            // No TCP peer has the address zero.
             Peer::Unix => Source(0),
         }
     }
@@ -77,17 +77,17 @@ impl Source {
     }
 }
 
-/// The connections that have the places, by their numbers.
+/// What [`Places`] does to connections. They are named by their numbers.
 pub trait Members {
-    /// Since when this one has waited for its peer; `None` when it has something to do.
+    /// Since when a connection has waited for its peer; `None` if it has work to do.
     fn waits_since(&mut self, number: u32) -> Option<Instant>;
-    /// Closes this one, unless it has got something to do meanwhile.
+    /// Closes a connection, unless it has work to do by now. Returns whether it did.
     fn evict(&mut self, number: u32) -> bool;
-    /// This newcomer has a place now.
+    /// Gives a newcomer its place.
     fn admit(&mut self, number: u32);
-    /// This newcomer gets none. It is leaving from here on.
+    /// Refuses a newcomer, which is leaving from here on.
     fn refuse(&mut self, number: u32);
-    /// Closes this one, which is leaving, unless it is in use.
+    /// Closes a leaving connection, unless it is in use. Returns whether it did.
     fn close_leaving(&mut self, number: u32) -> bool;
 }
 
@@ -103,18 +103,19 @@ enum Class {
 struct Entry {
     class: Class,
     source: Source,
-    /// Since when it has been of its class.
+    /// When it entered its class.
     since: Instant,
-    /// Of a placed one: the earliest it can have begun to wait. As in [`Counts::waiting`].
+    /// With a place: the earliest time at which it can have begun to wait, as in
+    /// [`Counts::waiting`].
     recorded: Instant,
-    /// Of a placed one: whether it has taken a ticket.
+    /// With a place: whether it has taken a ticket.
     has_ticket: bool,
-    /// Where it stands among newcomers, or among those that leave.
+    /// Its rank among newcomers, or among leaving connections.
     order: u64,
 }
 
-/// One thing among others in order: first, second, and which. All sets here have the same keys, so
-/// that the program has the code for one only.
+/// A key of an ordered set: two ranks, then what it names. All sets here have this type of key, so
+/// that the binary contains the code of only one.
 type Key = (u64, u64, u128);
 
 /// The key of a connection.
@@ -122,32 +123,32 @@ fn numbered(order: u64, number: u32) -> Key {
     (order, u64::from(number), 0)
 }
 
-/// The key of a source with so many places; among sources with newcomers, by the oldest of them.
+/// The key of a source: its places, then the order of its oldest newcomer, if that counts.
 fn counted(places: u32, order: u64, source: Source) -> Key {
     (u64::from(places), order, source.0)
 }
 
-/// What one source has.
+/// The connections of one source.
 #[derive(Debug, Default)]
 struct Counts {
     places: u32,
-    /// Its connections with places, by the earliest that each can have begun to wait.
+    /// Its connections with places, by the earliest time at which each can have begun to wait.
     waiting: BTreeSet<Key>,
-    /// Whether it was last seen to have a settled one, and is in [`Places::settled`].
+    /// Whether it had a settled connection at the last check, and so is in [`Places::settled`].
     is_settled: bool,
-    /// Else the earliest that it can have one, as in [`Places::settling`].
+    /// Else the earliest time at which it can have one, as in [`Places::settling`].
     settles: Option<Instant>,
     /// Oldest first.
     newcomers: VecDeque<u32>,
 }
 
-/// The connections that are asked to pass on their places.
+/// How many connections of a source must close after their next answers.
 #[derive(Debug, Clone, Copy)]
 struct Tickets {
     holder: Source,
     /// For any of the holder's connections.
     now: usize,
-    /// For those only that have had their places for [`SETTLED`].
+    /// Only for connections that have had their places for [`SETTLED`].
     settled: usize,
 }
 
@@ -158,10 +159,10 @@ struct Listed {
     newcomers: usize,
 }
 
-/// Who has the places, and who waits for one.
+/// The connections with places, and the newcomers that wait for one.
 #[derive(Debug)]
 pub struct Places {
-    /// Keys count time from here.
+    /// Time zero of the keys.
     epoch: Instant,
     capacity: usize,
     entries: Vec<Entry>,
@@ -170,9 +171,9 @@ pub struct Places {
     sources: HashMap<Source, Counts>,
     /// All sources with places.
     by_places: BTreeSet<Key>,
-    /// Those of them that have a connection that has waited for [`SETTLED`], as far as known.
+    /// Sources that had a settled connection at the last check.
     settled: BTreeSet<Key>,
-    /// The others, by the earliest that they can have one.
+    /// The other sources with places, by the earliest time at which they can have one.
     settling: BTreeSet<Key>,
     /// Sources with newcomers: by their places, then by the oldest newcomer.
     queue: BTreeSet<Key>,
@@ -182,13 +183,13 @@ pub struct Places {
     waiting: HashMap<u64, usize>,
     /// All newcomers, oldest first.
     newcomers: BTreeSet<Key>,
-    /// Those that leave, longest first.
+    /// Leaving connections, longest first.
     leaving: BTreeSet<Key>,
     tickets: Option<Tickets>,
-    /// How many connections have taken a ticket, and have their places still.
+    /// How many connections have taken a ticket and still have their places.
     passing: usize,
     order: u64,
-    /// Newcomers do not wait for longer than until then.
+    /// The time until which newcomers may wait, in a drain.
     newcomers_until: Option<Instant>,
 }
 
@@ -217,7 +218,7 @@ impl Places {
         }
     }
 
-    /// How many of them are taken.
+    /// How many places are taken.
     pub fn used(&self) -> usize {
         self.used
     }
@@ -227,13 +228,13 @@ impl Places {
         self.used >= self.capacity || !self.newcomers.is_empty()
     }
 
-    /// How many connections there are, newcomers and leaving ones included.
+    /// The number of connections, including newcomers and leaving ones.
     pub fn connections(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    /// A number for a new connection, and whether it has a place at once. If not,
-    /// [`settle`](Places::settle) is due.
+    /// Returns a number for a new connection, and whether it has a place at once. If not, call
+    /// [`settle`](Places::settle).
     pub fn arrive(&mut self, source: Source, now: Instant) -> (u32, bool) {
         let has_place = !self.is_full();
         let entry = Entry {
@@ -257,14 +258,14 @@ impl Places {
         (number, has_place)
     }
 
-    /// The last answer of a connection is written: its place is free. See
+    /// Frees the place of a connection whose last answer is written. Then see
     /// [`needs_settling`](Places::needs_settling).
     pub fn leave(&mut self, number: u32, members: &mut impl Members) {
         self.withdraw(number);
         self.begin_leaving(number, members);
     }
 
-    /// A connection is no more. See [`needs_settling`](Places::needs_settling).
+    /// Removes a connection that has ended. Then see [`needs_settling`](Places::needs_settling).
     pub fn release(&mut self, number: u32) {
         self.withdraw(number);
         self.entries[number as usize].class = Class::Free;
@@ -272,17 +273,17 @@ impl Places {
     }
 
     /// Whether [`settle`](Places::settle) would change anything after a connection has gone:
-    /// newcomers wait, or there are tickets for some that wait no more.
+    /// newcomers wait, or there are tickets for newcomers that no longer wait.
     pub fn needs_settling(&self) -> bool {
         !self.newcomers.is_empty() || self.tickets.is_some()
     }
 
-    /// How many tickets there are: for any connection of their holder, and for settled ones.
+    /// The number of tickets: for any connection of their holder, and for settled ones.
     pub fn tickets(&self) -> (usize, usize) {
         self.tickets.map_or((0, 0), |t| (t.now, t.settled))
     }
 
-    /// Whether this connection closes after the answer that it is about to give.
+    /// Whether this connection must close after its next answer. Takes a ticket if there is one.
     pub fn take_ticket(&mut self, number: u32, now: Instant) -> bool {
         let entry = &mut self.entries[number as usize];
         let Some(tickets) = &mut self.tickets else {
@@ -304,12 +305,12 @@ impl Places {
         true
     }
 
-    /// From now on newcomers are refused at this time at the latest.
+    /// Refuses all newcomers at this time at the latest.
     pub fn limit_newcomers(&mut self, until: Instant) {
         self.newcomers_until = Some(until);
     }
 
-    /// Gives newcomers what they can have now.
+    /// Applies the rules to the waiting newcomers.
     pub fn settle(&mut self, now: Instant, members: &mut impl Members) {
         while let Some(&(_, _, first)) = self.queue.first() {
             let first = Source(first);
@@ -318,7 +319,7 @@ impl Places {
             } else if let Some(victim) = self.settled_victim(first, now, members) {
                 self.evict(victim, members);
             } else if let Some((victim, newcomers)) = self.short_wait_is_over(now, members) {
-                // The place is for this source, whatever others wait.
+                // The place is for this source, even if other newcomers wait.
                 if self.evict(victim, members) {
                     self.admit_oldest(newcomers, now, members);
                 }
@@ -341,7 +342,7 @@ impl Places {
         self.issue_tickets();
     }
 
-    /// When [`settle`](Places::settle) is due if nothing happens before.
+    /// When [`settle`](Places::settle) is due, if nothing else happens first.
     pub fn alarm(&self, now: Instant) -> Option<Instant> {
         let mut alarm = self.time_limit(self.oldest_newcomer()?);
         let settling = self.settling.first();
@@ -392,7 +393,7 @@ impl Places {
         self.order
     }
 
-    /// Takes a connection out of what it is counted in.
+    /// Removes a connection from the sets of its class.
     fn withdraw(&mut self, number: u32) {
         let entry = self.entries[number as usize];
         match entry.class {
@@ -411,7 +412,7 @@ impl Places {
         (entry.class, entry.order) = (Class::Leaving, order);
         self.leaving.insert(numbered(order, number));
         while self.leaving.len() > max_leaving(self.capacity) {
-            // One that is in use right now will soon be gone by itself.
+            // A leaving connection that is in use ends soon without this.
             let longest = self.leaving.iter().map(|(_, number, _)| *number as u32);
             let closed = longest
                 .filter(|other| *other != number)
@@ -436,7 +437,7 @@ impl Places {
         }
     }
 
-    /// Takes its place from a connection.
+    /// Takes the place of a connection away.
     fn displace(&mut self, number: u32) {
         let entry = self.entries[number as usize];
         self.used -= 1;
@@ -506,7 +507,7 @@ impl Places {
         })
     }
 
-    /// Changes how many places a source has, wherever that is a key.
+    /// Changes the number of places of a source, and the keys that contain it.
     fn change_places(&mut self, source: Source, change: impl FnOnce(u32) -> u32) {
         self.unlist(source);
         let counts = self.sources.entry(source).or_default();
@@ -534,7 +535,7 @@ impl Places {
         }
     }
 
-    /// Records the earliest that a connection can have begun to wait.
+    /// Records the earliest time at which a connection can have begun to wait.
     fn record(&mut self, number: u32, time: Instant) {
         let entry = self.entries[number as usize];
         let before = self.timed(entry.recorded, number, entry.source);
@@ -546,7 +547,7 @@ impl Places {
         self.entries[number as usize].recorded = time;
     }
 
-    /// A source is to be looked at then: it has no settled connection before.
+    /// Schedules the next check of a source, which has no settled connection before `time`.
     fn look_at(&mut self, source: Source, time: Instant) {
         let key = self.timed(time, 0, source);
         if let Some(counts) = self.sources.get_mut(&source) {
@@ -569,14 +570,14 @@ impl Places {
             match members.waits_since(number) {
                 Some(since) if since <= recorded => return Some((recorded, number)),
                 Some(since) => self.record(number, since),
-                // All others have begun to wait no earlier.
+                // All others began to wait no earlier.
                 None if recorded >= now => return None,
                 None => self.record(number, now),
             }
         }
     }
 
-    /// Whose place a newcomer of `source` gets by rule 1.
+    /// The connection that loses its place to a newcomer of `source` by rule 1.
     fn settled_victim(
         &mut self,
         source: Source,
@@ -612,7 +613,7 @@ impl Places {
         }
     }
 
-    /// Finds out whether a source has a connection that has waited for [`SETTLED`], and which.
+    /// Returns the settled connection of a source that has waited longest, if there is one.
     fn look_again(
         &mut self,
         source: Source,
@@ -633,7 +634,7 @@ impl Places {
         }
     }
 
-    /// Whose place is due by rule 3, and to which source.
+    /// The connection that loses its place by rule 3, and the source that gets it.
     fn short_wait_is_over(
         &mut self,
         now: Instant,
@@ -702,7 +703,7 @@ impl Places {
     }
 }
 
-/// Changes the places that a source is ordered by.
+/// Replaces the key of a source whose number of places has changed.
 fn replace_key(set: &mut BTreeSet<Key>, before: u32, after: u32, source: Source) {
     if before > 0 {
         set.remove(&counted(before, 0, source));
