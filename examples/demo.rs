@@ -34,7 +34,7 @@ PORT sets the port to listen on: 6060 unless set, any free one for --check.";
 /// Where the sample web apps run.
 const WEB_APP: &str = "http://localhost:4040";
 
-/// One request, and what it shall answer.
+/// One request, and its expected answer.
 struct Example {
     path: &'static str,
     caller: Caller,
@@ -239,7 +239,7 @@ fn ask(tenant: &Tenant, addr: SocketAddr, example: &Example) -> String {
         .map(|value| ("Authorization", value.as_str()))
         .collect();
     let mut answer = client::try_request(addr, "GET", example.path, &headers);
-    // The server may still be fetching the keys; then it says when to come back.
+    // While the server is still fetching the keys, it answers 503 with Retry-After.
     if let Ok(response) = &answer
         && let Some(seconds) = response.header("Retry-After")
     {

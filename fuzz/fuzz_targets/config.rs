@@ -20,7 +20,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = postern_fuzz::folder("config");
     std::env::set_current_dir(&folder).expect("it was just made");
     for name in VARIABLES.iter().flat_map(Variable::names) {
-        // SAFETY: before any other thread is there.
+        // SAFETY: no other thread has been started.
         unsafe { std::env::remove_var(name) };
     }
     folder
@@ -73,7 +73,7 @@ fn is_number(value: &str, least: u64, most: u64) -> bool {
     number.is_some_and(|number| (least..=most).contains(&number))
 }
 
-/// A value; but files are those of this process: another may be a pipe that nobody writes to.
+/// A value. Paths name files of this process only: another file may be a pipe without a writer.
 fn value_of(name: &str, value: &[u8]) -> String {
     if name != "SSL_CERT_FILE" || value.is_empty() {
         return String::from_utf8_lossy(value).into_owned();
@@ -203,7 +203,7 @@ fn is_host(host: &str, underscore: bool) -> bool {
     port_is_right && name_is_right && host == host.to_ascii_lowercase()
 }
 
-/// What is taken is taken again, and means the same.
+/// Accepted settings are accepted again, with the same meaning.
 fn is_stable(config: &Config) {
     let vars = [
         ("AUTH0_DOMAIN", config.domain.clone()),

@@ -12,19 +12,21 @@ mod peer;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use answers::{Check, Server, Surroundings, dismissal, service};
 use libfuzzer_sys::fuzz_target;
-use peer::{Behaviour, Clock, End, LATE, Peer};
 use postern::http::connection::{
     Buffers, Close, Connection, Context, Event, Interest, Next, Service,
 };
 use postern_fuzz::http::{MAX_HEAD, Start, read};
 use postern_fuzz::memory::{self, Counting, counted, uncounted};
 use postern_fuzz::random::Random;
+
+use self::answers::{Check, Server, Surroundings, dismissal, service};
+use self::peer::{Behaviour, Clock, End, LATE, Peer};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -1,5 +1,5 @@
-//! The copy of the key set on disk: whatever the file holds, what is taken from it is what it says;
-//! and what is kept comes back.
+//! The copy of the key set on disk: only a valid file is loaded, with exactly its content, and a
+//! saved copy is loaded again.
 //!
 //! Input: a byte, even for a file as it is found, odd for a key set that is kept; then its bytes.
 
@@ -77,7 +77,7 @@ fn comes_back(stored: &Stored) {
     assert!(!FOLDER.join("jwks.json.tmp").exists());
 }
 
-/// What the file says, if it is one.
+/// The content of the file, if it is valid.
 fn expected(bytes: &[u8]) -> Result<Stored, Fault> {
     let record = json::read(bytes)?;
     let text = |name: &str| record.only(name).and_then(Json::as_str);

@@ -1,4 +1,4 @@
-//! A request head: what is taken and what is refused, as an independent reader has it, and the same
+//! A request head: accepted and refused as by an independent parser, and the same
 //! however the bytes arrive.
 //!
 //! Input: a byte that decides how the head is cut, then the stream.
@@ -89,7 +89,7 @@ fn compare(stream: &[u8], length: usize, head: &http::Head<'_>) {
     }
 }
 
-/// A head that is refused before its end must be one that no further byte can mend.
+/// A head that is refused before its end must be one that no further byte can fix.
 fn cannot_be_completed(stream: &[u8]) {
     // The faults are the same in a long one, which only takes longer to read so many times.
     if stream.len() > 500 {

@@ -65,7 +65,7 @@ fuzz_target!(|token: &[u8]| {
     }
 });
 
-/// What is said of a refused token: a sentence of ours around the start of a claim.
+/// The description of a refused token: a fixed sentence around the start of a claim.
 fn check_error(error: &TokenError) {
     let summary = error.summary();
     assert!(summary.bytes().all(|b| matches!(b, b' '..=b'~')));
@@ -153,7 +153,7 @@ fn expected(token: &[u8]) -> Result<Expected, Fault> {
     }
 }
 
-/// An object none of whose members named is there twice.
+/// An object in which none of the named members occurs twice.
 fn object(part: &[u8], names: &[&str]) -> Result<Json, Fault> {
     let bytes = base64url::decode(part).ok_or(Fault::Wrong)?;
     let object = json::read(&bytes)?;

@@ -61,7 +61,7 @@ pub fn read(stream: &[u8]) -> Start<'_> {
         }
         faults.insert(431);
         if first.is_none() {
-            // Not told apart into its parts yet.
+            // Not split into its parts yet.
             faults.extend([400, 414]);
         }
         return Start::Refused(faults);

@@ -1,4 +1,4 @@
-//! How much of the heap something takes.
+//! Measures heap use.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::Ordering::Relaxed;

@@ -70,7 +70,7 @@ async fn options() -> impl IntoResponse {
     [(ALLOW, "GET, HEAD, OPTIONS")]
 }
 
-/// Somebody with a valid token.
+/// The holder of a valid token.
 struct Caller(Claims);
 
 impl FromRequestParts<Arc<Verifier>> for Caller {
@@ -94,7 +94,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Whom a response is for, for the log.
+/// The subject of a request, for the log.
 #[derive(Clone)]
 struct Subject(String);
 

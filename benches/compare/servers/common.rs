@@ -13,7 +13,7 @@ pub const PUBLIC: &str =
 pub const PROTECTED: &str = r#"{"message":"The API successfully validated your access token."}"#;
 pub const ADMIN: &str = r#"{"message":"The API successfully recognized you as an admin."}"#;
 
-/// The headers of every response, besides `Date` and `Content-Length`.
+/// The headers of every response, except `Date` and `Content-Length`.
 pub const FIXED_HEADERS: [(&str, &str); 10] = [
     ("server", "postern"),
     (
@@ -33,7 +33,7 @@ pub const FIXED_HEADERS: [(&str, &str); 10] = [
     ("content-type", "application/json; charset=utf-8"),
 ];
 
-/// What a token says that the API wants to know.
+/// The claims that the API needs.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     pub sub: Option<String>,

@@ -1,4 +1,4 @@
-//! Compares postern with what its users would pick instead; `usage.txt` says how. Started by `run`,
+//! Compares postern with the alternatives of its users; `usage.txt` says how. Started by `run`,
 //! which also sees to it that no process is left behind.
 
 mod load;

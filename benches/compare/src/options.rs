@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 use crate::Result;
 use crate::plan::{Other, Set};
 
-/// What is asked for.
+/// The options of a run.
 #[derive(Debug)]
 pub struct Options {
     pub rounds: usize,

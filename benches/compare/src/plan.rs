@@ -2,7 +2,7 @@
 
 use crate::options::Options;
 
-/// Who serves.
+/// The server that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
     Postern {
@@ -69,7 +69,7 @@ impl Server {
 pub const AXUM: Server = Server::Other(Other::Axum);
 pub const NGINX: Server = Server::Other(Other::Nginx);
 
-/// What is asked for, and with which tokens.
+/// The requested path, and the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
     Public,
@@ -110,7 +110,7 @@ impl Set {
         Set::Log,
         Set::Targets,
     ];
-    /// What is measured unless told otherwise.
+    /// The sets that are measured by default.
     pub const USUAL: [Set; 4] = [Set::Load, Set::Connections, Set::Close, Set::Log];
 
     pub fn name(self) -> &'static str {

@@ -223,7 +223,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 const KEPT: Condition = Condition::with(64);
 const CLOSING: Condition = KEPT.closing();
 
-/// Something that postern shall reach.
+/// A target for postern.
 struct Target {
     about: &'static str,
     wanted: Wanted,
@@ -236,7 +236,7 @@ enum Wanted {
     AtMost(f64),
 }
 
-/// The ratios that postern shall reach: with 64 connections at `warn`, unless the text says
+/// The target ratios: with 64 connections at `warn`, unless the text says
 /// otherwise.
 const RATIOS: &[Target] = &[
     Target {

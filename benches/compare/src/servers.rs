@@ -165,7 +165,7 @@ impl Running {
         let addr = free_addr();
         let mut command = context.command(server, condition, addr.port())?;
         let log = context.base.join("files/server.log");
-        // Appended to, as a log is: nginx opens it once more.
+        // Opened for appending, because nginx opens the file again.
         let _ = fs::remove_file(&log);
         let open = || File::options().create(true).append(true).open(&log);
         let output = open().and_then(|out| Ok((out, open()?)));
@@ -223,7 +223,7 @@ impl Running {
         }
     }
 
-    /// Compares what it answers with what all servers shall answer. `reference` are the headers
+    /// Compares its answers with those that all servers must give. `reference` are the headers
     /// that the answers of the first one had.
     pub fn check(
         &self,

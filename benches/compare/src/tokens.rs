@@ -77,7 +77,7 @@ fn sign(tenant: &Tenant, first: usize, count: usize) -> Vec<String> {
     })
 }
 
-/// A token of somebody else for each number, as long as Auth0's usually are.
+/// A different token for each number, with the usual length of Auth0's tokens.
 fn token(tenant: &Tenant, number: usize) -> Token {
     let start = SUBJECT.len() - 8;
     Token::user(tenant)
