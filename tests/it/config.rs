@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::PATIENCE;
+
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// A tenant that does not answer: nothing leaves this machine.
@@ -103,7 +105,7 @@ fn run(command: &mut Command) -> Ended {
     let (out, err) = (folder.0.join("out"), folder.0.join("err"));
     command.stdout(File::create(&out).unwrap());
     command.stderr(File::create(&err).unwrap());
-    let code = Running::start(command).exit_code(Duration::from_secs(10));
+    let code = Running::start(command).exit_code(PATIENCE);
     let stderr = fs::read_to_string(err).unwrap();
     Ended {
         code: code.unwrap_or_else(|| panic!("still running: {stderr}")),
