@@ -32,7 +32,7 @@ use super::places::{self, Members, Places, Source};
 use super::poller::{Poller, Readiness, Token};
 use super::response;
 use super::socket::{Peer, Socket};
-use super::table::Table;
+use super::table::{Slot, Table};
 use super::timers::Timers;
 use crate::logging::Throttle;
 
@@ -205,12 +205,15 @@ impl Engine {
             if at_once {
                 return self.serve(number, member, Event::Ready, buffers);
             }
-            return match self.park(number, member, Interest::Read) {
-                Parked::Waits => {}
-                Parked::Refused(member) => self.close(number, member, Close::Stalled, buffers),
-                // It learns of the drain now.
-                Parked::Drains(member, _) => self.serve(number, member, Event::Ready, buffers),
+            let parked = match self.park(number, member, Interest::Read) {
+                // Another turn tells it: its handler may wait, and the drain does not wait for that.
+                Parked::Drains(member, _) => self.wait_for(number, member, Readiness::Writable),
+                parked => parked,
             };
+            if let Parked::Refused(member) = parked {
+                self.close(number, member, Close::Stalled, buffers);
+            }
+            return;
         }
         let token = Token::Connection(number, slot.generation);
         member.is_registered = true;
@@ -277,9 +280,9 @@ impl Engine {
         connection.step(event, socket, buffers, context)
     }
 
-    /// Puts a connection back into its slot, where it waits.
-    fn park(&self, number: u32, mut member: Box<Member>, interest: Interest) -> Parked {
-        let Some(mut slot) = self.table.lock(number) else {
+    /// Puts a connection back into its slot, where it waits, unless it has to learn of the drain.
+    fn park(&self, number: u32, member: Box<Member>, interest: Interest) -> Parked {
+        let Some(slot) = self.table.lock(number) else {
             return Parked::Refused(member);
         };
         // Checked under the lock: once the connection is in its slot, a drain finds it.
@@ -288,16 +291,34 @@ impl Engine {
         {
             return Parked::Drains(member, *until);
         }
-        let deadline = member.connection.deadline();
-        if slot.timer.is_none_or(|timer| deadline < timer) {
-            slot.timer = Some(deadline);
-            self.set_timer(number + CONNECTION_TIMERS, deadline);
-        }
         let readiness = match interest {
             Interest::Read => Readiness::Readable,
             // Bytes that have been received already do not make a socket readable.
             Interest::Write | Interest::Turn => Readiness::Writable,
         };
+        self.put_back(slot, number, member, readiness)
+    }
+
+    /// Puts a connection into its slot that has not been told of the drain.
+    fn wait_for(&self, number: u32, member: Box<Member>, readiness: Readiness) -> Parked {
+        match self.table.lock(number) {
+            Some(slot) => self.put_back(slot, number, member, readiness),
+            None => Parked::Refused(member),
+        }
+    }
+
+    fn put_back(
+        &self,
+        mut slot: MutexGuard<'_, Slot<Member>>,
+        number: u32,
+        mut member: Box<Member>,
+        readiness: Readiness,
+    ) -> Parked {
+        let deadline = member.connection.deadline();
+        if slot.timer.is_none_or(|timer| deadline < timer) {
+            slot.timer = Some(deadline);
+            self.set_timer(number + CONNECTION_TIMERS, deadline);
+        }
         let token = Token::Connection(number, slot.generation);
         let is_registered = std::mem::replace(&mut member.is_registered, true);
         let member = slot.value.insert(member);

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,11 +12,12 @@ use crate::support::besieged::Besieged;
 use crate::support::client::Client;
 use crate::support::contract::PUBLIC;
 use crate::support::crowd::{
-    A, B, REQUEST, Stalled, answered, are_under_way, asking, closes, in_time, newcomers,
+    A, B, REQUEST, Stalled, TOO_SLOW, answered, are_under_way, asking, closes, in_time, newcomers,
 };
 use crate::support::postern::Postern;
 use crate::support::sockets::wait_until_read;
 use crate::support::tenant::Tenant;
+use crate::support::usage::usage;
 use crate::support::wait_until;
 
 /// Clients that ask without pause until the server goes away. A request is owed an answer when it
@@ -188,6 +190,43 @@ fn a_newcomer_that_asks_for_nothing_does_not_hold_up_a_drain() {
         let took = signalled.elapsed();
         assert!(took < Duration::from_secs(8), "{took:?}");
         Ok(())
+    });
+}
+
+/// Sets the soft limit of the descriptors that a process may have.
+fn limit_descriptors(pid: u32, limit: u64) {
+    let words = [format!("--pid={pid}"), format!("--nofile={limit}:")];
+    let status = Command::new("prlimit").args(words).status().unwrap();
+    assert!(status.success(), "prlimit: {status}");
+}
+
+#[test]
+fn requests_that_wait_in_the_backlog_do_not_hold_up_a_drain() {
+    in_time(|| {
+        let mut stalled = Stalled::start(&[]);
+        let (addr, pid) = (stalled.addr(), stalled.postern.pid());
+        let mut idle = answered(A, &stalled.postern);
+        wait_until_read(addr, [&idle]);
+        // Nothing is accepted for a while, also not when there are descriptors again.
+        limit_descriptors(pid, usage(pid).descriptors);
+        let mut asking = [0; 3].map(|_| {
+            let mut client = Client::connect_from(A, addr);
+            client.send(stalled.request());
+            client
+        });
+        stalled.postern.wait_for_log("cannot accept");
+        thread::sleep(Duration::from_secs(1));
+        limit_descriptors(pid, 1024);
+        stalled.postern.signal("TERM");
+        let signalled = Instant::now();
+        idle.assert_closed();
+        let is_in_time = signalled.elapsed() < Duration::from_secs(1);
+        are_under_way(&asking)?;
+        for client in &mut asking {
+            assert_eq!(client.response().status, 503);
+        }
+        assert_eq!(stalled.postern.wait_exit().code(), Some(0));
+        is_in_time.then_some(()).ok_or(TOO_SLOW)
     });
 }
 
