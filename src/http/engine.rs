@@ -350,7 +350,7 @@ impl Engine {
             drop(places);
         }
         if is_last {
-            self.finish_drain();
+            self.finish_if_over();
         }
     }
 
@@ -529,14 +529,13 @@ impl Engine {
                     .rearm(&member.socket, token, Readiness::Writable);
             }
         }
-        self.intake.set_ended();
-        if self.lock_places().connections() == 0 {
-            self.finish_drain();
-        }
+        self.intake.set_closed();
+        self.finish_if_over();
     }
 
-    fn finish_drain(&self) {
-        if self.intake.has_ended() {
+    /// Ends the drain if there is no connection left, nor one that has been accepted just now.
+    pub(super) fn finish_if_over(&self) {
+        if self.intake.has_ended() && self.lock_places().connections() == 0 {
             self.set_finished();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -34,7 +34,10 @@ pub struct Intake {
     owns_sockets: bool,
     pace: Mutex<Pace>,
     failures: Throttle,
-    has_ended: AtomicBool,
+    /// Set when a drain closes the sockets.
+    is_closed: AtomicBool,
+    /// How many workers accept, or hold what they have accepted.
+    accepting: AtomicUsize,
 }
 
 /// When to accept.
@@ -59,17 +62,19 @@ impl Intake {
             owns_sockets,
             pace: Mutex::default(),
             failures: Throttle::new(STRANGERS_LOG_INTERVAL),
-            has_ended: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
         }
     }
 
     /// Whether no more connections will be accepted.
     pub fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::SeqCst)
+        self.is_closed.load(Ordering::SeqCst) && self.accepting.load(Ordering::SeqCst) == 0
     }
 
-    pub fn set_ended(&self) {
-        self.has_ended.store(true, Ordering::SeqCst);
+    /// The sockets are closed.
+    pub fn set_closed(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
     }
 }
 
@@ -95,6 +100,15 @@ impl Engine {
     /// It accepts several per turn, because while clients pipeline, each connection has a turn
     /// before the next turn of this socket.
     pub(super) fn accept_from(&self, at: u32, buffers: &mut Buffers) {
+        self.intake.accepting.fetch_add(1, Ordering::SeqCst);
+        self.accept_some(at, buffers);
+        self.intake.accepting.fetch_sub(1, Ordering::SeqCst);
+        if self.is_draining() {
+            self.finish_if_over();
+        }
+    }
+
+    fn accept_some(&self, at: u32, buffers: &mut Buffers) {
         let mut latest = None;
         let mut pause = None;
         for _ in 0..MAX_ACCEPTS {
