@@ -141,20 +141,7 @@ impl Server {
             systemd::start_watchdog(address.clone(), probe_path.clone())
                 .map_err(StartError::Thread)?;
         }
-        let fetcher = Fetcher::new(
-            &config.domain,
-            config.extra_roots.clone(),
-            config.proxy.clone(),
-        );
-        let settings = JwksSettings {
-            max_stale: config.jwks_max_stale,
-            cooldown: config.jwks_cooldown,
-            program_date: build_date(),
-            report: systemd::status,
-        };
-        let disk = config.state_directory.clone();
-        let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));
-        let jwks = Jwks::start(fetcher, disk, settings).map_err(StartError::Thread)?;
+        let jwks = start_keys(config)?;
         let verifier = Verifier::new(
             config.issuer(),
             config.audience.clone(),
@@ -241,6 +228,24 @@ impl Signals {
     pub fn catch() -> io::Result<Signals> {
         iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Signals)
     }
+}
+
+/// Starts the thread that keeps the tenant's keys.
+fn start_keys(config: &Config) -> Result<Jwks, StartError> {
+    let fetcher = Fetcher::new(
+        &config.domain,
+        config.extra_roots.clone(),
+        config.proxy.clone(),
+    );
+    let settings = JwksSettings {
+        max_stale: config.jwks_max_stale,
+        cooldown: config.jwks_cooldown,
+        program_date: build_date(),
+        report: systemd::status,
+    };
+    let disk = config.state_directory.clone();
+    let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));
+    Jwks::start(fetcher, disk, settings).map_err(StartError::Thread)
 }
 
 fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
