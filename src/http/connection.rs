@@ -225,6 +225,8 @@ pub struct Connection {
     received: Vec<u8>,
     /// Whether `received` has bytes that the scanner has not seen.
     has_news: bool,
+    /// Whether the peer has closed its side while an answer waited.
+    input_ended: bool,
     scanner: HeadScanner,
     /// When the first byte of the current head arrived.
     head_began: Option<Instant>,
@@ -264,6 +266,7 @@ impl Connection {
             phase: Phase::Head,
             received: Vec::new(),
             has_news: false,
+            input_ended: false,
             scanner: HeadScanner::default(),
             head_began: None,
             answers: 0,
@@ -291,6 +294,11 @@ impl Connection {
     /// reads an answer. In a turn it waits for its peer only when there is no room for an answer.
     pub fn waits_since(&self) -> Instant {
         self.waits_since
+    }
+
+    /// Whether it takes what comes while it waits for the peer to read an answer.
+    pub fn reads_ahead(&self) -> bool {
+        self.is_writing() && self.received.len() < MAX_HEAD && !self.input_ended
     }
 
     /// Whether it waits for the peer to read an answer.
@@ -628,6 +636,7 @@ impl Connection {
         let written = write(transport, rest)?;
         rest.drain(..written);
         if !rest.is_empty() {
+            self.read_ahead(transport)?;
             return Ok(Answered::Busy(Interest::Write));
         }
         self.answers = self.answers.saturating_add(1);
@@ -637,6 +646,29 @@ impl Connection {
         }
         self.phase = Phase::Head;
         Ok(Answered::KeptAlive)
+    }
+
+    /// Reads a head's worth of what comes while an answer waits to be written. If nothing were read,
+    /// the kernel would drop packets for want of room, and with them the acknowledgements that the
+    /// answer waits for.
+    fn read_ahead(&mut self, transport: &mut impl Transport) -> Result<(), End> {
+        if !self.reads_ahead() {
+            return Ok(());
+        }
+        let length = self.received.len();
+        self.received.reserve_exact(MAX_HEAD - length);
+        self.received.resize(MAX_HEAD, 0);
+        let count = match read(transport, &mut self.received[length..]) {
+            Err(End::Close(Close::ByPeer)) => {
+                self.input_ended = true;
+                Ok(0)
+            }
+            result => result,
+        };
+        self.received
+            .truncate(length + *count.as_ref().unwrap_or(&0));
+        self.has_news = !self.received.is_empty();
+        count.map(drop)
     }
 
     /// Begins to leave after the last answer: tells the peer, and gives it some time to close.

@@ -293,6 +293,7 @@ impl Engine {
         }
         let readiness = match interest {
             Interest::Read => Readiness::Readable,
+            Interest::Write if member.connection.reads_ahead() => Readiness::Any,
             // Bytes that have been received already do not make a socket readable.
             Interest::Write | Interest::Turn => Readiness::Writable,
         };

@@ -66,6 +66,8 @@ pub enum Readiness {
     Readable,
     /// It has room to write.
     Writable,
+    /// Either of these.
+    Any,
     /// Its peer has closed.
     Closed,
 }
@@ -75,6 +77,7 @@ impl Readiness {
         let flags = match self {
             Readiness::Readable => EventFlags::IN,
             Readiness::Writable => EventFlags::OUT,
+            Readiness::Any => EventFlags::IN | EventFlags::OUT,
             Readiness::Closed => EventFlags::RDHUP,
         };
         flags | EventFlags::ONESHOT
