@@ -106,6 +106,7 @@ impl Listening {
         match self {
             Listening::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
+                set_buffers(listener)?;
                 set_tcp_options(listener, write_timeout)
             }
             Listening::Unix(listener) => listener.set_nonblocking(true),
@@ -142,7 +143,6 @@ fn set_buffers(socket: &impl AsFd) -> io::Result<()> {
 }
 
 fn set_tcp_options(socket: &impl AsFd, write_timeout: Duration) -> io::Result<()> {
-    set_buffers(socket)?;
     // Answers are written whole, so Nagle's algorithm would only delay them.
     set_tcp_nodelay(socket, true)?;
     let milliseconds = u32::try_from(write_timeout.as_millis()).unwrap_or(u32::MAX);
@@ -158,10 +158,13 @@ pub struct Socket {
 
 impl Socket {
     /// Sets the options that a connection would have inherited, if it arrived before its listener
-    /// was [prepared](Listening::prepare).
+    /// was [prepared](Listening::prepare); all but the size of its receive buffer. The kernel has
+    /// promised the peer a larger one, and can starve a connection whose buffer is smaller than
+    /// that: what arrives beyond it is dropped together with the acknowledgements.
     pub fn prepare(&self, write_timeout: Duration) {
         if self.is_tcp {
-            // It fails if the peer is gone; the first read finds that, too.
+            // They fail if the peer is gone; the first read finds that, too.
+            let _ = set_socket_send_buffer_size(self, BUFFER_SIZE);
             let _ = set_tcp_options(self, write_timeout);
         }
     }
