@@ -50,7 +50,8 @@ impl Behaviour {
     pub fn new(control: &[u8; 8]) -> Behaviour {
         let [a, b, c, d, flags, end, drain, evict] = *control;
         let has = |bit: u8| flags >> bit & 1 == 1;
-        let nth = |count: u8| (count > 0).then(|| usize::from(count) - 1);
+        // Few steps are made, as a rule.
+        let nth = |count: u8| (count > 0).then(|| usize::from((count - 1) % 16));
         Behaviour {
             seed: u32::from_le_bytes([a, b, c, d]).into(),
             end: [End::Close, End::Silence, End::Reset, End::Flood][usize::from(end % 4)],
