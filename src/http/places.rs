@@ -355,8 +355,9 @@ impl Places {
         Some(alarm.max(now + SLACK))
     }
 
-    /// When the waits of newcomers end whose sources have fewer than `most` places, and the sources:
-    /// for each number of places the first. There are few such numbers, but may be many sources.
+    /// When the waits of newcomers end whose sources have fewer than `most` places, and the
+    /// sources: for each number of places the first. There are few such numbers, but may be many
+    /// sources.
     fn short_waits(&self, most: u64) -> impl Iterator<Item = (Instant, Source)> {
         let mut places = 0;
         iter::from_fn(move || {

@@ -1,5 +1,5 @@
-//! Handlers that take longer than any of the binary's: what they hold up, and for how long. With the
-//! library, because only a handler of one's own can be told how long to take.
+//! Handlers that take longer than any of the binary's: what they hold up, and for how long. With
+//! the library, because only a handler of one's own can be told how long to take.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};

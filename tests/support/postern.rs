@@ -331,8 +331,8 @@ pub fn binary() -> PathBuf {
 /// A copy of the binary in this folder, for users that may not go where it is.
 pub fn copy_binary(folder: &Path) -> PathBuf {
     let copy = folder.join("postern");
-    // Not by this process: a child that another thread starts meanwhile would have the copy open for
-    // writing, and what is open for writing cannot be run.
+    // Not by this process: a child that another thread starts meanwhile would have the copy open
+    // for writing, and what is open for writing cannot be run.
     let status = Command::new("cp").arg(binary()).arg(&copy).status();
     assert!(status.expect("`cp` is there on every Unix").success());
     copy

@@ -107,8 +107,8 @@ pub fn settled_usage(pid: u32) -> Usage {
 pub fn wait_until_asleep(pid: u32) {
     let is_asleep = |task: io::Result<fs::DirEntry>| {
         let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
-        // The state is behind the name, which may be anything in parentheses. A thread that has just
-        // ended does nothing.
+        // The state is behind the name, which may be anything in parentheses. A thread that has
+        // just ended does nothing.
         stat.map_or(true, |stat| {
             let (_, rest) = stat.rsplit_once(')').expect("a name");
             rest.starts_with(" S")
