@@ -519,3 +519,22 @@ fn a_drain_ends_what_has_been_answered_and_waits_for_what_has_not() {
         "it was there before the drain"
     );
 }
+
+#[test]
+fn what_comes_while_an_answer_waits_is_read_and_answered_later() {
+    let mut drive = Drive::new(vec![send(&get("/1"))]);
+    drive.peer.window = 10;
+    assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Write));
+    assert!(drive.connection.reads_ahead());
+    drive.peer.steps.extend([send(&get("/2")), Step::Close]);
+    assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Write));
+    assert_eq!(drive.connection.received, get("/2"));
+    assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Write));
+    assert!(
+        !drive.connection.reads_ahead(),
+        "the peer has closed its side"
+    );
+    drive.peer.window = usize::MAX;
+    assert_eq!(drive.run(), Close::ByPeer);
+    assert_eq!(drive.peer.statuses(), ["200", "200"]);
+}
