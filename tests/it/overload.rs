@@ -209,7 +209,7 @@ fn idle_and_half_sent_connections_make_room_for_those_who_behave() {
             assert!(time < LONG, "from {source} it took {time:?}");
         }
         let now = usage(server.postern.pid());
-        let threads = server.before.threads;
+        let threads = server.most_threads();
         assert!(now.threads <= threads && now.memory < 16 * MIB, "{now:?}");
     }
     server.assert_unharmed();

@@ -22,7 +22,7 @@ use crate::support::{TempDir, wait_until};
 /// After this a wait is long enough to be ended for anyone with no more places.
 const LONG: Duration = Duration::from_secs(1);
 /// A newcomer whose address has fewer waits for so long.
-const SHORT: Duration = Duration::from_millis(50);
+const SHORT: Duration = Duration::from_millis(40);
 
 /// What a connection that has a place is waiting for.
 #[derive(Debug, Clone, Copy)]

@@ -45,6 +45,12 @@ impl Besieged {
         self.postern.addr()
     }
 
+    /// The most threads it may have with any number of connections: one more than at first, because
+    /// a fetch of the keys has a thread for the lookup of the tenant's name.
+    pub fn most_threads(&self) -> u64 {
+        self.before.threads + 1
+    }
+
     /// Memory, whenever looked at, may grow by this much at the most.
     pub fn assert_memory_below(&self, bytes: u64) {
         let memory = usage(self.postern.pid()).memory;
