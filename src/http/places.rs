@@ -33,8 +33,9 @@ use super::socket::Peer;
 /// How long a connection must have waited before rule 1 can take its place, and how long it must
 /// have had its place before it takes a ticket for a source with as many places.
 pub const SETTLED: Duration = Duration::from_secs(1);
-/// The longest wait of a newcomer whose source has fewer places than another.
-const SHORT_WAIT: Duration = Duration::from_millis(50);
+/// How long a newcomer waits at least whose source has fewer places than another. With a late alarm
+/// that is 50 ms at most.
+const SHORT_WAIT: Duration = Duration::from_millis(40);
 /// The longest wait of any newcomer.
 const LONG_WAIT: Duration = Duration::from_secs(5);
 /// How late an alarm may be, so that one alarm serves several newcomers.

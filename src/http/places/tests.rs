@@ -205,8 +205,8 @@ fn a_source_with_fewer_places_waits_50_ms_at_most() {
     world.answer(crowd[0]);
     let newcomer = world.arrive(2);
     let alarm = world.places.alarm(world.now).unwrap();
-    assert!(alarm <= world.now + Duration::from_millis(60));
-    world.pass(49);
+    assert!(alarm <= world.now + Duration::from_millis(40));
+    world.pass(39);
     world.settle();
     assert_eq!(world.events(), []);
     world.pass(1);
