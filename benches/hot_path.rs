@@ -18,7 +18,7 @@ use postern::auth::verifier::Claims;
 use postern::auth::{KeySet, TokenCache, Verifier};
 use postern::http::cors::Cors;
 use postern::http::request::{HeadScanner, MAX_HEADERS, Request};
-use postern::http::response::{self, Connection, Prepared, Response};
+use postern::http::response::{self, Persistence, Prepared, Response};
 
 use crate::support::tenant::Tenant;
 use crate::support::token::{AUDIENCE, Token};
@@ -163,7 +163,7 @@ mod responses {
 
 fn print(response: Response) -> Vec<u8> {
     let mut wire = Vec::new();
-    response::print(response, false, Connection::Implied, &mut wire);
+    response::print(response, false, Persistence::Implied, &mut wire);
     wire
 }
 

@@ -28,7 +28,7 @@ mod queue;
 mod throttle;
 
 use self::queue::{MAX_WRITE, Queue};
-pub use self::throttle::Throttle;
+pub use self::throttle::{STRANGERS_LOG_INTERVAL, Throttle};
 
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;

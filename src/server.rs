@@ -18,10 +18,10 @@ use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::JwksSettings;
 use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
 use crate::config::Config;
-use crate::http::connection::{Service, Timeouts};
 use crate::http::cors::Cors;
 use crate::http::limits::TooLittleSpace;
 use crate::http::listener::{ListenError, Listener, Running};
+use crate::http::service::{Service, Timeouts};
 use crate::http::socket::{Address, Listening};
 use crate::systemd;
 

@@ -18,9 +18,8 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use postern::http::connection::{
-    Buffers, Close, Connection, Context, Event, Interest, Next, Service,
-};
+use postern::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
+use postern::http::service::{Context, Service};
 use postern_fuzz::http::{MAX_HEAD, Start, read};
 use postern_fuzz::memory::{self, Counting, counted, uncounted};
 use postern_fuzz::random::Random;

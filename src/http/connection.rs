@@ -15,18 +15,21 @@
 //! waits for next. This file knows nothing of sockets, threads or TLS: a [`Transport`] is anything
 //! that reads and writes without waiting.
 
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+mod answer;
+mod next;
+mod transfer;
+
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, error, info, log_enabled};
+use log::debug;
 
-use super::cors::Cors;
-use super::request::{self, HeadError, HeadScanner, MAX_HEAD, MAX_HEADERS, Request};
-use super::response::{self, Response};
-use crate::escape::Escaped;
+use self::answer::Refusal;
+use self::transfer::{End, discard, read, write};
+use super::request::{HeadScanner, MAX_HEAD};
+use super::service::{Context, Timeouts};
+use super::transport::Transport;
+
+pub use self::next::{Close, Event, Interest, Next};
 
 /// How long input is discarded after the last answer. Closing at once would reset the connection,
 /// and the reset can overtake the answer (RFC 9112 §9.6).
@@ -35,103 +38,6 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 const MAX_ANSWERS: usize = 16;
 /// That many answers together take a few KiB.
 const FEW_ANSWERS: u32 = 8;
-/// The most reads that one step discards.
-const MAX_DISCARDS: usize = 4;
-/// The longest logged path, in bytes.
-const MAX_LOGGED_PATH: usize = 256;
-
-/// A byte stream that never waits: a socket, or a stand-in for tests.
-pub trait Transport {
-    /// Reads the available bytes; 0 if the peer has closed.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there are none; else what the socket says.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes as much as there is room for.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is no room; else what the socket says.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Tells the peer that nothing more will be written.
-    ///
-    /// # Errors
-    /// What the socket says.
-    fn close_write(&mut self) -> io::Result<()>;
-    /// Whether the peer has read most of what was written.
-    fn has_room(&self) -> bool {
-        true
-    }
-    /// The clock for deadlines. A stand-in may let time pass without waiting.
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-}
-
-/// The handler's answer to a request.
-#[derive(Debug)]
-pub struct Reply {
-    /// The answer.
-    pub response: Response,
-    /// The `sub` of the request's valid token, for the log.
-    pub subject: Option<Arc<str>>,
-}
-
-impl From<Response> for Reply {
-    fn from(response: Response) -> Reply {
-        Reply {
-            response,
-            subject: None,
-        }
-    }
-}
-
-/// Answers requests. If it panics, the answer is 500. A handler that blocks announces that with
-/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that other connections are served
-/// meanwhile.
-pub trait Handler: Send + Sync {
-    /// The answer to one request.
-    fn handle(&self, request: &Request<'_>) -> Reply;
-}
-
-/// What a connection needs to know of the server.
-pub trait Lifecycle {
-    /// Whether the current answer must be the last: a newcomer needs the place, or the server
-    /// drains.
-    fn is_last_answer(&self) -> bool;
-}
-
-/// The time limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For a head, from its first byte to its last.
-    pub head: Duration,
-    /// For the wait for a first byte.
-    pub idle: Duration,
-    /// For writing a response.
-    pub write: Duration,
-}
-
-/// What all connections share.
-pub struct Service {
-    /// Answers the requests.
-    pub handler: Box<dyn Handler>,
-    /// Which browser origins may read the answers.
-    pub cors: Cors,
-    /// The deadlines.
-    pub timeouts: Timeouts,
-    /// A path whose requests are not logged: that of the server's own probes.
-    pub unlogged_path: Option<String>,
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("cors", &self.cors)
-            .field("timeouts", &self.timeouts)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The buffers of a worker. It lends them to the connection that it serves, so that a waiting
 /// connection needs none.
 #[derive(Debug)]
@@ -147,60 +53,6 @@ impl Default for Buffers {
             output: Vec::new(),
         }
     }
-}
-
-/// The surroundings of a step.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// What all connections share.
-    pub service: &'a Service,
-    /// The other end, for the log.
-    pub peer: &'a dyn fmt::Display,
-    /// Decides whether an answer is the last.
-    pub lifecycle: &'a dyn Lifecycle,
-}
-
-/// The reason for a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The transport may be ready.
-    Ready,
-    /// The deadline has passed.
-    Deadline,
-    /// The server drains. A connection without an answer so far may still send one request until
-    /// this time.
-    Drain(Instant),
-}
-
-/// What to do after a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Make the next step when the transport is ready for this, or at the deadline.
-    Wait(Interest),
-    /// Close the transport.
-    Close(Close),
-}
-
-/// What a connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interest {
-    /// Input.
-    Read,
-    /// Room to write.
-    Write,
-    /// Its next turn, and room to write: it has received bytes that are not parsed yet.
-    Turn,
-}
-
-/// How a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// The peer has closed, or is gone.
-    ByPeer,
-    /// The server closes. The kernel may still have to send an answer.
-    ByServer,
-    /// The peer does not read.
-    Stalled,
 }
 
 /// The phase of a connection.
@@ -236,19 +88,6 @@ pub struct Connection {
     waits_since: Instant,
     /// Until when a request may still arrive in a drain.
     drain: Option<Instant>,
-}
-
-/// A connection ends without a further answer.
-#[derive(Debug)]
-enum End {
-    Close(Close),
-    Broken(io::Error),
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> End {
-        End::Broken(error)
-    }
 }
 
 /// The state of a connection after an answer.
@@ -331,11 +170,7 @@ impl Connection {
             Ok(_) => Err(End::Close(Close::Stalled)),
             Err(end) => Err(end),
         };
-        match written {
-            Ok(interest) => Next::Wait(interest),
-            Err(End::Close(close)) => Next::Close(close),
-            Err(End::Broken(_)) => Next::Close(Close::ByPeer),
-        }
+        transfer::next(written)
     }
 
     /// Goes as far as possible without waiting.
@@ -360,14 +195,10 @@ impl Connection {
             let is_new = self.waits_since != waited_since;
             outcome = self.expire(interest, is_new, transport, &mut buffers.output, context);
         }
-        match outcome {
-            Ok(interest) => Next::Wait(interest),
-            Err(End::Close(close)) => Next::Close(close),
-            Err(End::Broken(error)) => {
-                debug!("{} gone: {error}", context.peer);
-                Next::Close(Close::ByPeer)
-            }
+        if let Err(End::Broken(error)) = &outcome {
+            debug!("{} gone: {error}", context.peer);
         }
+        transfer::next(outcome)
     }
 
     fn advance(
@@ -413,7 +244,7 @@ impl Connection {
             Phase::Head if self.drain.is_some() => Err(End::Close(Close::ByServer)),
             Phase::Head => {
                 let head = std::mem::take(&mut self.received);
-                self.refuse(Refusal::Late, &head, transport, output, context)
+                self.end(Refusal::Late, &head, transport, output, context)
             }
             Phase::Writing { .. } | Phase::Closing => Err(End::Close(Close::Stalled)),
             Phase::Leaving => Err(End::Close(Close::ByServer)),
@@ -514,7 +345,7 @@ impl Connection {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok((Interest::Read, consumed)),
                 Err(error) => {
-                    let interest = self.refuse(error.into(), rest, transport, output, context)?;
+                    let interest = self.end(error.into(), rest, transport, output, context)?;
                     return Ok((interest, bytes.len()));
                 }
             };
@@ -540,49 +371,18 @@ impl Connection {
     ) -> Result<Answered, End> {
         self.scanner = HeadScanner::default();
         self.head_began = None;
-        let service = context.service;
-        // For the log only, as reading the clock is not free.
-        let started = log_enabled!(Level::Info).then(|| transport.now());
-        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let request = match Request::parse(head, &mut storage) {
-            Ok(request) => request,
+        let is_draining = self.drain.is_some();
+        match answer::of_request(head, is_draining, transport, output, context) {
+            Ok(is_last) => self.write(output, is_last, transport, context),
             Err(error) => {
-                let refused = self.refuse(error.into(), head, transport, output, context);
-                return refused.map(Answered::Busy);
+                let ended = self.end(error.into(), head, transport, output, context);
+                ended.map(Answered::Busy)
             }
-        };
-        let reply = ask_handler(service, &request);
-        let mut response = reply.response;
-        let keep_alive =
-            request.keep_alive && self.drain.is_none() && !context.lifecycle.is_last_answer();
-        let says = match (keep_alive, request.version.1) {
-            (false, _) => response::Connection::Close,
-            (true, 0) => response::Connection::KeepAlive,
-            (true, _) => response::Connection::Implied,
-        };
-        service.cors.apply(Some(&request), &mut response);
-        let status = response.status();
-        let without_body = request.method == tiny_http::Method::Head;
-        output.clear();
-        response::print(response, without_body, says, output);
-        // Logged before it is written, so that the line exists when the client has the answer.
-        if service.unlogged_path.as_deref() != Some(request.path) {
-            info!(
-                "{} {} {} {status} {:.3} ms{}",
-                context.peer,
-                Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
-                Escaped::new(request.path, MAX_LOGGED_PATH),
-                started.map_or(0.0, |started| (transport.now() - started).as_secs_f64()
-                    * 1e3),
-                LoggedSubject(reply.subject.as_deref()),
-            );
         }
-        self.write(output, !keep_alive, transport, context)
     }
 
-    /// Answers a malformed or late request and ends the connection, as the start of the next
-    /// request is unknown.
-    fn refuse(
+    /// Answers with an error and ends the connection, as the start of the next request is unknown.
+    fn end(
         &mut self,
         refusal: Refusal,
         received: &[u8],
@@ -590,14 +390,7 @@ impl Connection {
         output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<Interest, End> {
-        let (status, message) = refusal.status();
-        debug!("{} {status} {refusal:?}", context.peer);
-        let mut response = response::error(status, message);
-        context.service.cors.apply(None, &mut response);
-        let without_body = request::begins_with_head(received);
-        output.clear();
-        let says = response::Connection::Close;
-        response::print(response, without_body, says, output);
+        answer::of_refusal(refusal, received, output, context);
         match self.write(output, true, transport, context)? {
             Answered::Busy(interest) => Ok(interest),
             Answered::KeptAlive => Ok(Interest::Read),
@@ -696,92 +489,6 @@ impl Connection {
         self.has_news = false;
         self.deadline = self.waits_since + context.service.timeouts.write;
         Ok(Interest::Write)
-    }
-}
-
-fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {
-    // A panic cannot leave the handler's state half changed: what it shares is behind locks, or in
-    // `Arc`s that are replaced whole.
-    let reply = catch_unwind(AssertUnwindSafe(|| service.handler.handle(request)));
-    reply.unwrap_or_else(|_| {
-        error!(
-            "a handler panicked at {}",
-            Escaped::new(request.path, MAX_LOGGED_PATH)
-        );
-        response::error(500, "Internal Server Error").into()
-    })
-}
-
-/// Reads the available bytes; 0 if there are none.
-fn read(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<usize, End> {
-    loop {
-        match transport.read(buffer) {
-            Ok(0) => return Err(End::Close(Close::ByPeer)),
-            Ok(count) => return Ok(count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Writes until all is written or there is no more room. Returns how much was written.
-fn write(transport: &mut impl Transport, bytes: &[u8]) -> Result<usize, End> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match transport.write(&bytes[written..]) {
-            Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-            Ok(count) => written += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(written)
-}
-
-/// Reads and discards input.
-fn discard(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<Interest, End> {
-    for _ in 0..MAX_DISCARDS {
-        if read(transport, buffer)? == 0 {
-            break;
-        }
-    }
-    Ok(Interest::Read)
-}
-
-/// Why a request is answered with an error and not handled.
-#[derive(Debug)]
-enum Refusal {
-    Head(HeadError),
-    /// The head was not complete in time.
-    Late,
-}
-
-impl Refusal {
-    fn status(&self) -> (u16, &'static str) {
-        match self {
-            Refusal::Head(error) => error.status(),
-            Refusal::Late => (408, "Request Timeout"),
-        }
-    }
-}
-
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Refusal {
-        Refusal::Head(error)
-    }
-}
-
-/// The end of a request's log line.
-struct LoggedSubject<'a>(Option<&'a str>);
-
-impl fmt::Display for LoggedSubject<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(subject) => write!(f, " sub={}", Escaped::new(subject, MAX_LOGGED_PATH)),
-            None => Ok(()),
-        }
     }
 }
 

@@ -7,34 +7,29 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::connection::Buffers;
-use super::engine::{Engine, INTAKE_TIMER, STRANGERS_LOG_INTERVAL, lock};
-use super::poller::{Readiness, Token};
+use super::lock::lock;
+use super::poller::{Poller, Readiness, Watched};
 use super::socket::{Listening, Peer, Socket};
-use crate::logging::Throttle;
+use crate::logging::{STRANGERS_LOG_INTERVAL, Throttle};
 
 /// The first and the longest pause after an `accept` that failed for lack of a resource.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// The most connections that are accepted in one turn.
-const MAX_ACCEPTS: usize = 64;
 /// How many connections are refused in which time before accepting pauses, so that refusals do not
 /// take the time of connections with places.
 const MAX_REFUSALS: (u32, Duration) = (64, Duration::from_millis(10));
-/// At a drain: the longest time to accept the backlog, as clients may reconnect endlessly.
-const BACKLOG_TIME: Duration = Duration::from_millis(250);
 
 /// The listening sockets.
 #[derive(Debug)]
 pub struct Intake {
-    /// The most connections with places.
-    pub capacity: usize,
     /// `None` once a drain has begun.
     sockets: Vec<Mutex<Option<Listening>>>,
     /// Whether no other process will accept from them after this one.
     owns_sockets: bool,
+    /// How long the kernel keeps unread answers.
+    write_timeout: Duration,
     pace: Mutex<Pace>,
     failures: Throttle,
-    /// Set when a drain closes the sockets.
+    /// Set when a drain has closed the sockets.
     is_closed: AtomicBool,
     /// How many workers accept, or hold what they have accepted.
     accepting: AtomicUsize,
@@ -54,141 +49,105 @@ struct Pace {
     span: Option<Instant>,
 }
 
+/// The result of an `accept`.
+pub enum Accepted {
+    /// A connection.
+    One(Socket, Peer),
+    /// No connection is waiting after all.
+    None,
+    /// A resource is used up: try again after this time.
+    Failed(Duration),
+}
+
 impl Intake {
-    pub fn new(capacity: usize, sockets: Vec<Listening>, owns_sockets: bool) -> Intake {
-        Intake {
-            capacity,
+    /// Prepares the sockets. `owns_sockets` says that no other process will accept from them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(
+        sockets: Vec<Listening>,
+        owns_sockets: bool,
+        write_timeout: Duration,
+    ) -> io::Result<Intake> {
+        for socket in &sockets {
+            socket.prepare(write_timeout)?;
+        }
+        Ok(Intake {
             sockets: sockets.into_iter().map(|s| Mutex::new(Some(s))).collect(),
             owns_sockets,
+            write_timeout,
             pace: Mutex::default(),
             failures: Throttle::new(STRANGERS_LOG_INTERVAL),
             is_closed: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
-        }
+        })
     }
 
-    /// Whether no more connections will be accepted.
-    pub fn has_ended(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst) && self.accepting.load(Ordering::SeqCst) == 0
-    }
-
-    /// The sockets are closed.
-    pub fn set_closed(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-    }
-}
-
-impl Engine {
-    /// Prepares and registers the listening sockets.
+    /// Registers the sockets.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn begin_intake(&self) -> io::Result<()> {
-        for (at, socket) in self.intake.sockets.iter().enumerate() {
+    pub fn register(&self, poller: &Poller) -> io::Result<()> {
+        for (at, socket) in self.sockets.iter().enumerate() {
             if let Some(socket) = &*lock(socket) {
-                socket.prepare(self.service.timeouts.write)?;
-                let token = Token::Listener(at as u32);
-                self.poller.add(socket, token, Readiness::Readable)?;
+                poller.add(socket, Watched::Listener(at as u32), Readiness::Readable)?;
             }
         }
         Ok(())
     }
 
-    /// Accepts the waiting connections, and serves the last one at once. The socket is registered
-    /// again before that, so that another worker can accept the next.
-    ///
-    /// It accepts several per turn, because while clients pipeline, each connection has a turn
-    /// before the next turn of this socket.
-    pub(super) fn accept_from(&self, at: u32, buffers: &mut Buffers) {
-        self.intake.accepting.fetch_add(1, Ordering::SeqCst);
-        self.accept_some(at, buffers);
-        self.intake.accepting.fetch_sub(1, Ordering::SeqCst);
-        if self.is_draining() {
-            self.finish_if_over();
-        }
-    }
-
-    fn accept_some(&self, at: u32, buffers: &mut Buffers) {
-        let mut latest = None;
-        let mut pause = None;
-        for _ in 0..MAX_ACCEPTS {
-            match self.accept_one(at) {
-                Ok(Some(accepted)) => {
-                    self.end_back_off();
-                    if let Some((socket, peer)) = latest.replace(accepted) {
-                        self.arrive(socket, peer, false, buffers);
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    pause = Some(self.back_off(&error));
-                    break;
-                }
+    /// Accepts a connection from a socket.
+    pub fn accept(&self, at: u32) -> Accepted {
+        match self.try_accept(at) {
+            Ok(Some((socket, peer))) => {
+                self.end_back_off();
+                Accepted::One(socket, peer)
             }
-            if self.refuses_too_many() {
-                pause = Some(MAX_REFUSALS.1);
-                break;
-            }
-        }
-        match pause {
-            Some(pause) => self.pause_intake(at, pause),
-            None => self.rearm_listener(at),
-        }
-        if let Some((socket, peer)) = latest {
-            self.arrive(socket, peer, true, buffers);
-        }
-    }
-
-    /// `None` if no connection is waiting after all.
-    fn accept_one(&self, at: u32) -> io::Result<Option<(Socket, Peer)>> {
-        let socket = self.intake.sockets.get(at as usize).map(lock);
-        let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref()) else {
-            return Ok(None);
-        };
-        match listening.accept() {
-            Ok((socket, peer)) => {
-                if !self.intake.owns_sockets {
-                    socket.prepare(self.service.timeouts.write);
-                }
-                Ok(Some((socket, peer)))
-            }
+            Ok(None) => Accepted::None,
             // This is about one connection or none: the next `accept` may succeed.
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock
                 | ErrorKind::Interrupted
                 | ErrorKind::ConnectionAborted
-                | ErrorKind::ConnectionReset => Ok(None),
-                _ => Err(error),
+                | ErrorKind::ConnectionReset => Accepted::None,
+                _ => Accepted::Failed(self.back_off(&error)),
             },
         }
     }
 
-    fn rearm_listener(&self, at: u32) {
-        let socket = self.intake.sockets.get(at as usize).map(lock);
-        if let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref())
-            && let Err(error) =
-                self.poller
-                    .rearm(listening, Token::Listener(at), Readiness::Readable)
-        {
-            let pause = self.back_off(&error);
-            self.pause_intake(at, pause);
+    fn try_accept(&self, at: u32) -> io::Result<Option<(Socket, Peer)>> {
+        let socket = self.sockets.get(at as usize).map(lock);
+        let Some(listening) = socket.as_ref().and_then(|socket| socket.as_ref()) else {
+            return Ok(None);
+        };
+        let (socket, peer) = listening.accept()?;
+        if !self.owns_sockets {
+            socket.prepare(self.write_timeout);
         }
+        Ok(Some((socket, peer)))
     }
 
-    fn pause_intake(&self, at: u32, pause: Duration) {
-        lock(&self.intake.pace).paused.push(at);
-        self.set_timer(INTAKE_TIMER, Instant::now() + pause);
+    /// Registers a socket again. If that fails, the next try is due after the returned time.
+    pub fn rearm(&self, at: u32, poller: &Poller) -> Option<Duration> {
+        let socket = self.sockets.get(at as usize).map(lock);
+        let listening = socket.as_ref().and_then(|socket| socket.as_ref())?;
+        let armed = poller.rearm(listening, Watched::Listener(at), Readiness::Readable);
+        armed.err().map(|error| self.back_off(&error))
     }
 
-    /// Accepts again after a pause.
-    pub(super) fn resume_intake(&self) {
-        let paused = std::mem::take(&mut lock(&self.intake.pace).paused);
-        paused.into_iter().for_each(|at| self.rearm_listener(at));
+    /// Leaves a socket unregistered until the pause is over.
+    pub fn pause(&self, at: u32) {
+        lock(&self.pace).paused.push(at);
+    }
+
+    /// The sockets to register again after a pause.
+    pub fn end_pause(&self) -> Vec<u32> {
+        std::mem::take(&mut lock(&self.pace).paused)
     }
 
     /// Counts a refused connection.
-    pub(super) fn count_refusal(&self) {
-        let mut pace = lock(&self.intake.pace);
+    pub fn count_refusal(&self) {
+        let mut pace = lock(&self.pace);
         let now = Instant::now();
         if pace.span.is_none_or(|began| began + MAX_REFUSALS.1 <= now) {
             pace.span = Some(now);
@@ -197,18 +156,19 @@ impl Engine {
         pace.refused += 1;
     }
 
-    /// Whether the limit of refusals is reached in the current span.
-    fn refuses_too_many(&self) -> bool {
-        let pace = lock(&self.intake.pace);
+    /// The pause that is due, if the limit of refusals is reached in the current span.
+    pub fn pause_after_refusals(&self) -> Option<Duration> {
+        let pace = lock(&self.pace);
         let is_now = |began: Instant| began.elapsed() < MAX_REFUSALS.1;
-        pace.refused >= MAX_REFUSALS.0 && pace.span.is_some_and(is_now)
+        let is_due = pace.refused >= MAX_REFUSALS.0 && pace.span.is_some_and(is_now);
+        is_due.then_some(MAX_REFUSALS.1)
     }
 
     /// How long to pause after a failure. The first one is logged.
     fn back_off(&self, error: &io::Error) -> Duration {
-        let mut pace = lock(&self.intake.pace);
+        let mut pace = lock(&self.pace);
         if pace.pause.is_none()
-            && let Some(others) = self.intake.failures.pass(Instant::now())
+            && let Some(others) = self.failures.pass(Instant::now())
         {
             pace.is_logged = true;
             warn!(
@@ -223,27 +183,49 @@ impl Engine {
     }
 
     fn end_back_off(&self) {
-        let mut pace = lock(&self.intake.pace);
+        let mut pace = lock(&self.pace);
         if pace.pause.take().is_some() && std::mem::take(&mut pace.is_logged) {
             info!("accepting connections again");
         }
     }
 
-    /// Ends intake for a drain. First accepts the backlog, as clients in it may have sent requests,
-    /// unless another process accepts from the same sockets. Then closes the sockets.
-    pub(super) fn end_intake(&self, buffers: &mut Buffers) {
-        let started = Instant::now();
-        for (at, socket) in self.intake.sockets.iter().enumerate() {
-            while self.intake.owns_sockets && started.elapsed() < BACKLOG_TIME {
-                match self.accept_one(at as u32) {
-                    Ok(Some((socket, peer))) => self.arrive(socket, peer, false, buffers),
-                    Ok(None) | Err(_) => break,
-                }
-            }
+    /// Counts a worker that accepts, until it has handed over what it accepted.
+    pub fn begin_turn(&self) {
+        self.accepting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends [`begin_turn`](Intake::begin_turn).
+    pub fn end_turn(&self) {
+        self.accepting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The sockets whose backlog nobody accepts after this process.
+    pub fn owned(&self) -> impl Iterator<Item = u32> {
+        let count = if self.owns_sockets {
+            self.sockets.len()
+        } else {
+            0
+        };
+        0..count as u32
+    }
+
+    /// Closes the sockets.
+    pub fn close(&self, poller: &Poller) {
+        for socket in &self.sockets {
             if let Some(listening) = lock(socket).take() {
                 // systemd or the next process has a descriptor of the same socket.
-                self.poller.remove(&listening);
+                poller.remove(&listening);
             }
         }
+    }
+
+    /// No more connections will come, but from workers that accept right now.
+    pub fn set_closed(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether no more connections will come.
+    pub fn has_ended(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst) && self.accepting.load(Ordering::SeqCst) == 0
     }
 }

@@ -11,11 +11,12 @@ use log::{info, warn};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use socket2::{Domain, Protocol, Type};
 
-use super::connection::Service;
-use super::engine::{Engine, Stage};
+use super::engine::Engine;
 use super::intake::Intake;
+use super::life::Stage;
 use super::limits::{self, TooLittleSpace};
 use super::poller::Poller;
+use super::service::Service;
 use super::socket::{Address, BUFFER_SIZE, Listening};
 
 /// Connections the kernel keeps until they are accepted, if the system allows as many. One that
@@ -53,8 +54,11 @@ impl From<io::Error> for ListenError {
 /// Bound sockets that accept connections.
 #[derive(Debug)]
 pub struct Listener {
-    intake: Intake,
+    sockets: Vec<Listening>,
+    /// Whether no other process will accept from them after this one.
+    owns_sockets: bool,
     addresses: Vec<Address>,
+    capacity: usize,
     poller: Poller,
 }
 
@@ -85,8 +89,10 @@ impl Listener {
         let addresses = addresses.collect::<io::Result<_>>()?;
         let capacity = limits::raise_and_fit(max_connections).map_err(ListenError::Memory)?;
         Ok(Listener {
-            intake: Intake::new(capacity, sockets, owns_sockets),
+            sockets,
+            owns_sockets,
             addresses,
+            capacity,
             poller: Poller::new()?,
         })
     }
@@ -98,7 +104,7 @@ impl Listener {
 
     /// How many connections there may be at once.
     pub fn capacity(&self) -> usize {
-        self.intake.capacity
+        self.capacity
     }
 
     /// Starts to accept and serve connections, on threads of its own.
@@ -106,11 +112,9 @@ impl Listener {
     /// # Errors
     /// If the threads cannot be started or the sockets cannot be used.
     pub fn start(self, service: Service) -> io::Result<Running> {
-        let capacity = self.intake.capacity;
-        let engine = Engine::new(service, self.poller, self.intake, capacity);
-        let worker = Arc::clone(&engine);
-        engine.crew.start(move || worker.work())?;
-        engine.begin_intake()?;
+        let intake = Intake::new(self.sockets, self.owns_sockets, service.timeouts.write)?;
+        let engine = Engine::new(service, self.poller, intake, self.capacity);
+        engine.start()?;
         for address in &self.addresses {
             info!("listening on {address}");
         }
@@ -127,7 +131,7 @@ pub struct Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
-            .field("stage", &self.engine.stage())
+            .field("stage", &self.engine.life().stage())
             .finish_non_exhaustive()
     }
 }
@@ -141,21 +145,23 @@ impl Running {
 
     /// Sets an `action` to call when the last connection of a drain has ended.
     pub fn on_finished(&self, action: impl Fn() + Send + Sync + 'static) {
-        self.engine.on_finished(action);
+        self.engine.life().on_finished(action);
     }
 
     /// Whether the last connection of a drain has ended.
     pub fn is_finished(&self) -> bool {
-        self.engine.stage() == Stage::Finished
+        self.engine.life().stage() == Stage::Finished
     }
 
     /// Waits until a drain starts, and then for its end, at most 10 s.
     pub fn wait(&self) {
-        self.engine.wait_for_stage_after(Stage::Running, None);
-        let stage = self.engine.stage();
+        self.engine
+            .life()
+            .wait_for_stage_after(Stage::Running, None);
+        let stage = self.engine.life().stage();
         if let Stage::Draining(since) = stage {
             let left = (since + DRAIN_TIME).saturating_duration_since(Instant::now());
-            if self.engine.wait_for_stage_after(stage, Some(left)) != Stage::Finished {
+            if self.engine.life().wait_for_stage_after(stage, Some(left)) != Stage::Finished {
                 warn!("{} connections cut off", self.engine.places_used());
                 self.engine.cut_off();
             }

@@ -17,9 +17,9 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// What an event is about.
+/// What is registered, and what an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token {
+pub enum Watched {
     /// A connection, by its number and generation.
     Connection(u32, u32),
     /// A listening socket, by its number.
@@ -32,29 +32,29 @@ pub enum Token {
     Exit,
 }
 
-/// The least upper half of a token that is not a connection. Generations are smaller.
+/// The least upper half of a value that is not a connection. Generations are smaller.
 const SPECIAL: u32 = 1 << 31;
 
-impl Token {
+impl Watched {
     fn data(self) -> EventData {
         let (high, low) = match self {
-            Token::Connection(number, generation) => (generation & !SPECIAL, number),
-            Token::Listener(number) => (SPECIAL, number),
-            Token::Timer => (SPECIAL + 1, 0),
-            Token::Drain => (SPECIAL + 2, 0),
-            Token::Exit => (SPECIAL + 3, 0),
+            Watched::Connection(number, generation) => (generation & !SPECIAL, number),
+            Watched::Listener(number) => (SPECIAL, number),
+            Watched::Timer => (SPECIAL + 1, 0),
+            Watched::Drain => (SPECIAL + 2, 0),
+            Watched::Exit => (SPECIAL + 3, 0),
         };
         EventData::new_u64(u64::from(high) << 32 | u64::from(low))
     }
 
-    fn read(data: EventData) -> Token {
+    fn read(data: EventData) -> Watched {
         let (high, low) = ((data.u64() >> 32) as u32, data.u64() as u32);
         match high.checked_sub(SPECIAL) {
-            None => Token::Connection(low, high),
-            Some(0) => Token::Listener(low),
-            Some(1) => Token::Timer,
-            Some(2) => Token::Drain,
-            Some(_) => Token::Exit,
+            None => Watched::Connection(low, high),
+            Some(0) => Watched::Listener(low),
+            Some(1) => Watched::Timer,
+            Some(2) => Watched::Drain,
+            Some(_) => Watched::Exit,
         }
     }
 }
@@ -107,27 +107,27 @@ impl Poller {
             drain: event()?,
             exit: event()?,
         };
-        poller.add(&poller.timer, Token::Timer, Readiness::Readable)?;
-        poller.add(&poller.drain, Token::Drain, Readiness::Readable)?;
+        poller.add(&poller.timer, Watched::Timer, Readiness::Readable)?;
+        poller.add(&poller.drain, Watched::Drain, Readiness::Readable)?;
         // It wakes every worker, so it is not one-shot.
         epoll::add(
             &poller.epoll,
             &poller.exit,
-            Token::Exit.data(),
+            Watched::Exit.data(),
             EventFlags::IN,
         )?;
         Ok(poller)
     }
 
     /// Waits for one event. If it took several at once, a slow handler would delay the others.
-    pub fn wait(&self) -> Token {
+    pub fn wait(&self) -> Watched {
         let mut buffer = [MaybeUninit::uninit(); 1];
         loop {
             // Only a signal ends the wait without an event.
             if let Ok((events, _)) = epoll::wait(&self.epoll, &mut buffer[..], None)
                 && let Some(event) = events.first()
             {
-                return Token::read(event.data);
+                return Watched::read(event.data);
             }
         }
     }
@@ -136,11 +136,16 @@ impl Poller {
     ///
     /// # Errors
     /// What the system says. Memory or the user's limit of watches may be used up.
-    pub fn add(&self, socket: &impl AsFd, token: Token, readiness: Readiness) -> io::Result<()> {
+    pub fn add(
+        &self,
+        socket: &impl AsFd,
+        watched: Watched,
+        readiness: Readiness,
+    ) -> io::Result<()> {
         Ok(epoll::add(
             &self.epoll,
             socket,
-            token.data(),
+            watched.data(),
             readiness.flags(),
         )?)
     }
@@ -149,11 +154,16 @@ impl Poller {
     ///
     /// # Errors
     /// What the system says.
-    pub fn rearm(&self, socket: &impl AsFd, token: Token, readiness: Readiness) -> io::Result<()> {
+    pub fn rearm(
+        &self,
+        socket: &impl AsFd,
+        watched: Watched,
+        readiness: Readiness,
+    ) -> io::Result<()> {
         Ok(epoll::modify(
             &self.epoll,
             socket,
-            token.data(),
+            watched.data(),
             readiness.flags(),
         )?)
     }
@@ -183,7 +193,7 @@ impl Poller {
 
     /// Registers the timer for one more event.
     pub fn arm_timer(&self) {
-        let _ = self.rearm(&self.timer, Token::Timer, Readiness::Readable);
+        let _ = self.rearm(&self.timer, Watched::Timer, Readiness::Readable);
     }
 
     /// Wakes a worker for the drain.
@@ -207,16 +217,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_survives_the_kernel() {
-        for token in [
-            Token::Connection(0, 0),
-            Token::Connection(u32::MAX, SPECIAL - 1),
-            Token::Listener(3),
-            Token::Timer,
-            Token::Drain,
-            Token::Exit,
+    fn it_survives_the_kernel() {
+        for watched in [
+            Watched::Connection(0, 0),
+            Watched::Connection(u32::MAX, SPECIAL - 1),
+            Watched::Listener(3),
+            Watched::Timer,
+            Watched::Drain,
+            Watched::Exit,
         ] {
-            assert_eq!(Token::read(token.data()), token);
+            assert_eq!(Watched::read(watched.data()), watched);
         }
     }
 }

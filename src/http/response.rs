@@ -191,9 +191,10 @@ fn with_fixed_headers(status: u16, body: Cow<'static, [u8]>, count: usize) -> Re
     Response(Kind::New(New { head, body }))
 }
 
-/// The `Connection` header of a response.
+/// Whether the connection persists after a response (RFC 9112 §9.3), as its `Connection` header
+/// says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub enum Persistence {
     /// None: HTTP/1.1 keeps a connection open by default.
     Implied,
     /// `keep-alive`, which HTTP/1.0 needs.
@@ -202,26 +203,26 @@ pub enum Connection {
     Close,
 }
 
-impl Connection {
+impl Persistence {
     fn line(self) -> &'static [u8] {
         match self {
-            Connection::Implied => b"",
-            Connection::KeepAlive => b"Connection: keep-alive\r\n",
-            Connection::Close => b"Connection: close\r\n",
+            Persistence::Implied => b"",
+            Persistence::KeepAlive => b"Connection: keep-alive\r\n",
+            Persistence::Close => b"Connection: close\r\n",
         }
     }
 }
 
 /// Appends the printed `response` to `wire`. An answer to `HEAD` is printed `without_body`.
-pub fn print(response: Response, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
+pub fn print(response: Response, without_body: bool, persistence: Persistence, wire: &mut Vec<u8>) {
     match response.0 {
-        Kind::New(new) => new.print(without_body, connection, wire),
-        Kind::Prepared(printed, more) => printed.print(&more, without_body, connection, wire),
+        Kind::New(new) => new.print(without_body, persistence, wire),
+        Kind::Prepared(printed, more) => printed.print(&more, without_body, persistence, wire),
     }
 }
 
 impl New {
-    fn print(self, without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
+    fn print(self, without_body: bool, persistence: Persistence, wire: &mut Vec<u8>) {
         let start = wire.len();
         wire.reserve(USUAL_LENGTH);
         // No request headers are passed: a `TE` among them would turn on chunked encoding.
@@ -229,7 +230,7 @@ impl New {
             .raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
             .expect("writing to memory cannot fail");
         // tiny_http drops a `Connection` header, so it is inserted after the status line.
-        let line = connection.line();
+        let line = persistence.line();
         if let Some(end) = memchr::memchr(b'\n', &wire[start..]) {
             let at = start + end + 1;
             wire.splice(at..at, line.iter().copied());
@@ -244,7 +245,7 @@ impl Printed {
     fn new(response: Response) -> Printed {
         let status = response.status();
         let mut wire = Vec::new();
-        print(response, false, Connection::Implied, &mut wire);
+        print(response, false, Persistence::Implied, &mut wire);
         let find = |text: &[u8]| memchr::memmem::find(&wire, text).map(|at| at + text.len());
         // The first match of each is in the head, as the body comes last.
         let lines = find(b"\r\n").expect("a status line was printed");
@@ -260,8 +261,8 @@ impl Printed {
         }
     }
 
-    fn print(&self, more: &[u8], without_body: bool, connection: Connection, wire: &mut Vec<u8>) {
-        let line = connection.line();
+    fn print(&self, more: &[u8], without_body: bool, persistence: Persistence, wire: &mut Vec<u8>) {
+        let line = persistence.line();
         let end = match without_body {
             true => self.body,
             false => self.wire.len(),

@@ -23,7 +23,7 @@ use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketFlags, accept_with, acceptfrom_with, recv, send, shutdown,
 };
 
-use super::connection::Transport;
+use super::transport::Transport;
 
 /// The size of a connection's kernel buffer in each direction, in bytes. The kernel doubles it, for
 /// its own overhead.

@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The least time between two lines of a kind that anybody can cause: clients, and tokens.
+pub const STRANGERS_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Lets one line through per interval, and counts the others.
 ///
 /// For lines that a peer can cause as often as it likes. Use one `static` for each kind of line.

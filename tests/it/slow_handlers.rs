@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use postern::blocking;
-use postern::http::connection::{Handler, Reply, Service, Timeouts};
 use postern::http::cors::Cors;
 use postern::http::listener::{Listener, Running};
 use postern::http::request::Request;
 use postern::http::response;
+use postern::http::service::{Handler, Reply, Service, Timeouts};
 use postern::http::socket::Address;
 
 use crate::support::PATIENCE;

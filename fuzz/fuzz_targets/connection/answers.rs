@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postern::http::connection::{Lifecycle, Service, Timeouts};
 use postern::http::cors::Cors;
 use postern::http::response::{self, ErrorBody};
+use postern::http::service::{Lifecycle, Service, Timeouts};
 use postern::http::{Handler, Reply, Request};
 use postern_fuzz::http::{Answer, Head, Start, read, take_answer};
 use postern_fuzz::memory::uncounted;
@@ -141,7 +141,7 @@ pub fn dismissal(service: &Service) -> Vec<u8> {
     let mut response = response::error(503, "Service Unavailable");
     service.cors.apply(None, &mut response);
     let mut wire = Vec::new();
-    response::print(response, false, response::Connection::Close, &mut wire);
+    response::print(response, false, response::Persistence::Close, &mut wire);
     wire
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use postern::http::connection::Transport;
+use postern::http::transport::Transport;
 use postern_fuzz::memory::uncounted;
 use postern_fuzz::random::Random;
 

@@ -1,13 +1,9 @@
 //! Log lines as values: collected under the lock of the key set, written after it is released.
 
-use std::time::Duration;
-
 use log::Level;
 
 use crate::auth::clock::BootTime;
-
-/// The least time between two lines of a kind that anybody can cause by sending tokens.
-const TOKEN_LOG_INTERVAL: Duration = Duration::from_secs(10);
+use crate::logging::STRANGERS_LOG_INTERVAL;
 
 /// Limits how often a kind of line is logged when tokens cause it.
 #[derive(Debug, Default)]
@@ -22,7 +18,7 @@ impl Repeated {
     /// Returns `None` if the line is to be left out, else how many were left out before it. Only a
     /// line that a token caused is left out.
     pub(super) fn next(&mut self, by_token: bool, now: BootTime) -> Option<u32> {
-        let is_due = |logged| now.since(logged) >= TOKEN_LOG_INTERVAL;
+        let is_due = |logged| now.since(logged) >= STRANGERS_LOG_INTERVAL;
         if by_token && !self.logged.is_none_or(is_due) {
             self.left_out = self.left_out.saturating_add(1);
             return None;

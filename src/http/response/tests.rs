@@ -1,14 +1,14 @@
 use super::*;
 
-fn printed(response: Response, without_body: bool, connection: Connection) -> String {
+fn printed(response: Response, without_body: bool, persistence: Persistence) -> String {
     let mut wire = Vec::new();
-    print(response, without_body, connection, &mut wire);
+    print(response, without_body, persistence, &mut wire);
     String::from_utf8(wire).unwrap()
 }
 
 #[test]
 fn a_response_has_every_fixed_header_once() {
-    let text = printed(json(200, &b"{}"[..]), false, Connection::Implied);
+    let text = printed(json(200, &b"{}"[..]), false, Persistence::Implied);
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\n{}"), "{text}");
     for (name, value) in FIXED_HEADERS {
@@ -26,7 +26,7 @@ fn a_response_has_every_fixed_header_once() {
 
 #[test]
 fn an_empty_response_has_a_length_and_no_type() {
-    let text = printed(empty(200), false, Connection::Close);
+    let text = printed(empty(200), false, Persistence::Close);
     assert!(
         text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"),
         "{text}"
@@ -37,7 +37,7 @@ fn an_empty_response_has_a_length_and_no_type() {
 
 #[test]
 fn head_keeps_the_length_and_drops_the_body() {
-    let text = printed(error(404, "Not Found"), true, Connection::KeepAlive);
+    let text = printed(error(404, "Not Found"), true, Persistence::KeepAlive);
     assert!(text.contains("\r\nContent-Length: 23\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\n"), "{text}");
 }
@@ -45,7 +45,7 @@ fn head_keeps_the_length_and_drops_the_body() {
 #[test]
 fn an_error_body_leaves_out_what_is_not_set() {
     let body = |response: Response| {
-        let text = printed(response, false, Connection::Implied);
+        let text = printed(response, false, Persistence::Implied);
         text.split_once("\r\n\r\n").unwrap().1.to_owned()
     };
     assert_eq!(body(error(404, "Not Found")), r#"{"message":"Not Found"}"#);
@@ -87,13 +87,13 @@ fn a_prepared_response_is_printed_as_a_new_one() {
     };
     for (prepared, new) in kinds {
         assert_eq!(prepared.response().status(), new().status());
-        for connection in [
-            Connection::Implied,
-            Connection::KeepAlive,
-            Connection::Close,
+        for persistence in [
+            Persistence::Implied,
+            Persistence::KeepAlive,
+            Persistence::Close,
         ] {
             for (without_body, added) in [(false, 0), (true, 0), (false, 1), (false, 2)] {
-                let print = |response| printed(add(response, added), without_body, connection);
+                let print = |response| printed(add(response, added), without_body, persistence);
                 // The clock may pass into the next second between the two.
                 let same = (0..10).any(|_| print(prepared.response()) == print(new()));
                 assert!(same, "{}", print(prepared.response()));
@@ -109,7 +109,7 @@ fn a_prepared_response_has_the_current_date() {
         let line = text.lines().find_map(|line| line.strip_prefix("Date: "));
         httpdate::parse_http_date(line.unwrap()).unwrap()
     };
-    let print = || printed(EMPTY.response(), false, Connection::Close);
+    let print = || printed(EMPTY.response(), false, Persistence::Close);
     let first = print();
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let second = print();
