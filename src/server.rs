@@ -156,6 +156,7 @@ impl Server {
                 idle: config.idle_timeout,
                 write: config.write_timeout,
             },
+            tls: None,
             unlogged_path: Some(probe_path),
         };
         let running = listener.start(service).map_err(StartError::Thread)?;

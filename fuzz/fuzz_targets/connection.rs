@@ -80,6 +80,7 @@ fn fill_buffers() {
     let context = Context {
         service: &service,
         peer: &"peer",
+        is_secure: false,
         lifecycle: &Server(server),
     };
     while peer.written.is_empty() {
@@ -198,6 +199,7 @@ impl Drive<'_> {
         let context = Context {
             service: self.service,
             peer: &"peer",
+            is_secure: false,
             lifecycle: &self.server,
         };
         let (connection, peer) = (&mut self.connection, &mut self.peer);

@@ -46,6 +46,11 @@ impl Crew {
         })
     }
 
+    /// How many threads serve connections.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Starts the threads. Call it once.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 
 mod arrival;
 mod ending;
+mod handshaking;
 mod member;
 mod sharing;
 mod timing;
@@ -27,11 +28,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use self::handshaking::HANDSHAKE_LOG_INTERVAL;
 use self::member::Member;
 use self::sharing::Membership;
 use self::timing::Timer;
 use super::connection::{Buffers, Close, Event, Interest, Next};
 use super::crew::Crew;
+use super::handshakes::Handshakes;
 use super::intake::Intake;
 use super::life::Life;
 use super::lock::lock;
@@ -57,6 +60,8 @@ pub struct Engine {
     timers: Mutex<Timers>,
     orphans: Orphans,
     refusals: Throttle,
+    handshakes: Handshakes,
+    handshake_failures: Throttle,
 }
 
 impl Engine {
@@ -64,12 +69,15 @@ impl Engine {
     pub fn new(service: Service, poller: Poller, intake: Intake, capacity: usize) -> Arc<Engine> {
         // Some connections are in the hands of workers and not counted as places.
         let numbers = 2 * capacity + 4 * 1024;
+        let crew = Crew::new();
         Arc::new(Engine {
             orphans: Orphans::new(places::max_leaving(capacity), service.timeouts.write),
             service,
             poller,
             intake,
-            crew: Crew::new(),
+            handshakes: Handshakes::new(crew.size()),
+            handshake_failures: Throttle::new(HANDSHAKE_LOG_INTERVAL),
+            crew,
             life: Life::new(),
             table: Table::new(numbers),
             places: Mutex::new(Places::new(capacity)),
@@ -93,45 +101,53 @@ impl Engine {
     fn work(&self) {
         let mut buffers = Buffers::default();
         while !self.crew.dismisses_me() {
-            match self.poller.wait() {
-                Watched::Connection(number, generation) => {
-                    self.on_ready(number, generation, &mut buffers);
+            if self.resume_handshake(&mut buffers) {
+                continue;
+            }
+            let mut next = Some(self.poller.wait());
+            while let Some(watched) = next.take() {
+                match watched {
+                    Watched::Connection(number, generation) => {
+                        next = self.on_ready(number, generation, &mut buffers);
+                    }
+                    Watched::Listener(at) => self.accept_from(at, &mut buffers),
+                    Watched::Timer => self.on_timer(&mut buffers),
+                    Watched::Drain => self.begin_drain(&mut buffers),
+                    Watched::Exit => return,
                 }
-                Watched::Listener(at) => self.accept_from(at, &mut buffers),
-                Watched::Timer => self.on_timer(&mut buffers),
-                Watched::Drain => self.begin_drain(&mut buffers),
-                Watched::Exit => return,
             }
         }
     }
 
-    fn on_ready(&self, number: u32, generation: u32, buffers: &mut Buffers) {
-        let Some(mut slot) = self.table.lock(number) else {
-            return;
-        };
-        if slot.generation != generation {
-            return;
-        }
-        let Some(member) = slot.value.take() else {
-            return;
-        };
+    /// Serves a connection whose socket is ready. Returns an event that came meanwhile.
+    fn on_ready(&self, number: u32, generation: u32, buffers: &mut Buffers) -> Option<Watched> {
+        let slot = self.table.lock(number);
+        let mut slot = slot.filter(|slot| slot.generation == generation)?;
+        let member = slot.value.take()?;
         if member.placed.is_none() {
             // A newcomer's peer has closed. Requests that it sent before are still answered.
-            match member.socket.is_over() {
+            match member.channel.socket().is_over() {
                 false => slot.value = Some(member),
                 true => {
                     drop(slot);
                     self.close(number, member, Close::ByPeer, buffers);
                 }
             }
-            return;
+            return None;
+        }
+        if member.channel.is_handshaking() {
+            return self.begin_handshake(number, slot, member, buffers);
         }
         drop(slot);
         self.serve(number, member, Event::Ready, buffers);
+        None
     }
 
     /// Makes steps of a connection until it waits or ends.
     fn serve(&self, number: u32, mut member: Box<Member>, event: Event, buffers: &mut Buffers) {
+        if event == Event::Deadline && self.is_late_with_handshake(&member) {
+            return self.close(number, member, Close::ByServer, buffers);
+        }
         let mut event = match self.life.drain() {
             Some(until) if !member.connection.is_draining() => Event::Drain(until),
             _ => event,
@@ -167,7 +183,7 @@ impl Engine {
     fn step(&self, number: u32, member: &mut Member, event: Event, buffers: &mut Buffers) -> Next {
         let Member {
             connection,
-            socket,
+            channel,
             peer,
             placed,
             ..
@@ -180,9 +196,10 @@ impl Engine {
         let context = Context {
             service: &self.service,
             peer,
+            is_secure: channel.is_tls(),
             lifecycle: &lifecycle,
         };
-        connection.step(event, socket, buffers, context)
+        connection.step(event, channel, buffers, context)
     }
 
     /// Puts a connection back into its slot, where it waits, unless it has to learn of the drain.
@@ -196,12 +213,8 @@ impl Engine {
         {
             return Parked::Drains(member, until);
         }
-        let readiness = match interest {
-            Interest::Read => Readiness::Readable,
-            Interest::Write if member.connection.reads_ahead() => Readiness::Any,
-            // Bytes that have been received already do not make a socket readable.
-            Interest::Write | Interest::Turn => Readiness::Writable,
-        };
+        let reads_ahead = member.connection.reads_ahead();
+        let readiness = member.channel.readiness(interest, reads_ahead);
         self.put_back(slot, number, member, readiness)
     }
 
@@ -220,7 +233,7 @@ impl Engine {
         mut member: Box<Member>,
         readiness: Readiness,
     ) -> Parked {
-        let deadline = member.connection.deadline();
+        let deadline = member.deadline();
         if slot.timer.is_none_or(|timer| deadline < timer) {
             slot.timer = Some(deadline);
             self.set_timer(Timer::Connection(number), deadline);
@@ -229,8 +242,8 @@ impl Engine {
         let is_registered = std::mem::replace(&mut member.is_registered, true);
         let member = slot.value.insert(member);
         let armed = match is_registered {
-            true => self.poller.rearm(&member.socket, token, readiness),
-            false => self.poller.add(&member.socket, token, readiness),
+            true => self.poller.rearm(member.channel.socket(), token, readiness),
+            false => self.poller.add(member.channel.socket(), token, readiness),
         };
         match (armed, slot.value.take()) {
             (Ok(()), member) => {
@@ -270,7 +283,7 @@ impl Engine {
             (Close::ByServer, Some(last)) => self.orphans.take(last),
         };
         if !may_linger {
-            member.socket.reset_on_close();
+            member.channel.socket().reset_on_close();
         }
     }
 

@@ -3,10 +3,12 @@
 //! The vocabulary (`Method`, `Header`, `StatusCode`, `HTTPVersion`, `Response`) and the printing of
 //! responses are tiny_http's. Its `Server` is not used: a single client can stop it.
 
+mod channel;
 pub mod connection;
 pub mod cors;
 mod crew;
 mod engine;
+mod handshakes;
 mod intake;
 mod life;
 pub mod limits;
@@ -21,6 +23,7 @@ pub mod service;
 pub mod socket;
 mod table;
 mod timers;
+pub mod tls;
 pub mod transport;
 
 pub use self::request::Request;

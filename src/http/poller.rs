@@ -132,6 +132,17 @@ impl Poller {
         }
     }
 
+    /// An event that has come already.
+    pub fn poll(&self) -> Option<Watched> {
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut buffer = [MaybeUninit::uninit(); 1];
+        let (events, _) = epoll::wait(&self.epoll, &mut buffer[..], Some(&none)).ok()?;
+        events.first().map(|event| Watched::read(event.data))
+    }
+
     /// Registers a socket for one event.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+
 use super::cors::Cors;
 use super::request::Request;
 use super::response::Response;
@@ -61,6 +63,8 @@ pub struct Service {
     pub cors: Cors,
     /// The deadlines.
     pub timeouts: Timeouts,
+    /// The configuration of TLS; none: plain HTTP. Unix sockets never speak TLS.
+    pub tls: Option<Arc<ServerConfig>>,
     /// A path whose requests are not logged: that of the server's own probes.
     pub unlogged_path: Option<String>,
 }
@@ -81,6 +85,8 @@ pub struct Context<'a> {
     pub service: &'a Service,
     /// The other end, for the log.
     pub peer: &'a dyn fmt::Display,
+    /// Whether the connection is encrypted.
+    pub is_secure: bool,
     /// Decides whether an answer is the last.
     pub lifecycle: &'a dyn Lifecycle,
 }

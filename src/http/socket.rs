@@ -6,7 +6,7 @@
 //! long unread answers are kept, also after the close.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -20,7 +20,8 @@ use rustix::net::sockopt::{
     set_tcp_user_timeout, socket_error,
 };
 use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketFlags, accept_with, acceptfrom_with, recv, send, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, accept_with, acceptfrom_with,
+    recv, send, sendmsg, shutdown,
 };
 
 use super::transport::Transport;
@@ -169,6 +170,19 @@ impl Socket {
         }
     }
 
+    /// Whether it is a TCP socket.
+    pub fn is_tcp(&self) -> bool {
+        self.is_tcp
+    }
+
+    fn send_flags(&self) -> SendFlags {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match self.is_tcp {
+            true => flags | SendFlags::EOR,
+            false => flags,
+        }
+    }
+
     /// Whether the peer is gone, or has closed and left nothing to read.
     pub fn is_over(&self) -> bool {
         // After a reset, earlier bytes can still be read, but not answered.
@@ -211,11 +225,12 @@ impl Transport for Socket {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if self.is_tcp {
-            flags |= SendFlags::EOR;
-        }
-        Ok(send(&self.fd, bytes, flags)?)
+        Ok(send(&self.fd, bytes, self.send_flags())?)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut nothing = SendAncillaryBuffer::default();
+        Ok(sendmsg(&self.fd, pieces, &mut nothing, self.send_flags())?)
     }
 
     fn close_write(&mut self) -> io::Result<()> {

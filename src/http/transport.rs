@@ -1,6 +1,6 @@
 //! The byte stream under a connection.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 /// A byte stream that never waits: a socket, or a stand-in for tests.
@@ -15,6 +15,13 @@ pub trait Transport {
     /// # Errors
     /// `WouldBlock` if there is no room; else what the socket says.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// The same for several pieces. May write less than there is room for.
+    ///
+    /// # Errors
+    /// The same.
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(pieces.first().map_or(&[], |piece| piece))
+    }
     /// Tells the peer that nothing more will be written.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ impl Server {
                 idle: hour,
                 write: hour,
             },
+            tls: None,
             unlogged_path: None,
         };
         Server {

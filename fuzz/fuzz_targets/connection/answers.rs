@@ -158,6 +158,7 @@ pub fn service(behaviour: &Behaviour, server: &Arc<Mutex<Surroundings>>) -> Serv
             idle: IDLE,
             write: WRITE,
         },
+        tls: None,
         unlogged_path: Some(UNLOGGED.to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use log::{Level, debug, error, info, log_enabled};
 
 use crate::escape::Escaped;
 use crate::http::request::{self, HeadError, MAX_HEADERS, Request};
-use crate::http::response::{self, Persistence};
+use crate::http::response::{self, Persistence, Response};
 use crate::http::service::{Context, Reply, Service};
 use crate::http::transport::Transport;
 
@@ -38,7 +38,7 @@ pub(super) fn of_request(
         (false, 0) => Persistence::KeepAlive,
         (false, _) => Persistence::Implied,
     };
-    service.cors.apply(Some(&request), &mut response);
+    add_headers(Some(&request), &mut response, context);
     let status = response.status();
     let without_body = request.method == tiny_http::Method::Head;
     output.clear();
@@ -68,10 +68,22 @@ pub(super) fn of_refusal(
     let (status, message) = refusal.status();
     debug!("{} {status} {refusal:?}", context.peer);
     let mut response = response::error(status, message);
-    context.service.cors.apply(None, &mut response);
+    add_headers(None, &mut response, context);
     let without_body = request::begins_with_head(received);
     output.clear();
     response::print(response, without_body, Persistence::Close, output);
+}
+
+/// Adds the headers that depend on the connection.
+fn add_headers(request: Option<&Request<'_>>, response: &mut Response, context: Context<'_>) {
+    context.service.cors.apply(request, response);
+    // Over plain HTTP it must not be sent (RFC 6797 §7.2).
+    if context.is_secure {
+        response.add_header(response::header(
+            "Strict-Transport-Security",
+            "max-age=31536000",
+        ));
+    }
 }
 
 fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {

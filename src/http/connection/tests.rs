@@ -69,6 +69,7 @@ fn a_panic_outside_of_the_handler_leaves_the_buffers_to_the_next_connection() {
     let context = Context {
         service: &drive.service,
         peer: &"test",
+        is_secure: false,
         lifecycle: &Panics,
     };
     let (connection, peer) = (&mut drive.connection, &mut drive.peer);

@@ -7,7 +7,8 @@ use log::error;
 use super::member::Member;
 use super::timing::Timer;
 use super::{Engine, Parked};
-use crate::http::connection::{Buffers, Close, Connection, Event, Interest};
+use crate::http::channel::Channel;
+use crate::http::connection::{Buffers, Close, Event, Interest};
 use crate::http::intake::Accepted;
 use crate::http::places::Source;
 use crate::http::poller::{Readiness, Watched};
@@ -103,14 +104,8 @@ impl Engine {
             return;
         }
         let now = Instant::now();
-        let mut member = Box::new(Member {
-            connection: Connection::new(now, &self.service.timeouts),
-            socket,
-            peer,
-            placed: None,
-            is_registered: false,
-            has_left: false,
-        });
+        let channel = Channel::new(socket, self.service.tls.as_ref());
+        let mut member = Box::new(Member::new(channel, peer, now, &self.service.timeouts));
         let mut places = self.lock_places();
         let (number, has_place) = places.arrive(Source::of(peer), now);
         let Some(mut slot) = self.table.lock(number) else {
@@ -124,7 +119,8 @@ impl Engine {
             drop(slot);
             drop(places);
             member.placed = Some(now);
-            if at_once {
+            // A handshake has to wait for its turn.
+            if at_once && !member.channel.is_handshaking() {
                 return self.serve(number, member, Event::Ready, buffers);
             }
             let parked = match self.park(number, member, Interest::Read) {
@@ -139,7 +135,10 @@ impl Engine {
         }
         let token = Watched::Connection(number, slot.generation);
         member.is_registered = true;
-        match self.poller.add(&member.socket, token, Readiness::Closed) {
+        match self
+            .poller
+            .add(member.channel.socket(), token, Readiness::Closed)
+        {
             Ok(()) => slot.value = Some(member),
             Err(_) => places.release(number),
         }

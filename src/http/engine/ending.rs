@@ -38,7 +38,7 @@ impl Engine {
                 let token = Watched::Connection(number, slot.generation);
                 let _ = self
                     .poller
-                    .rearm(&member.socket, token, Readiness::Writable);
+                    .rearm(member.channel.socket(), token, Readiness::Writable);
             }
         }
         self.intake.set_closed();

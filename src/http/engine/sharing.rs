@@ -9,10 +9,10 @@ use log::warn;
 use super::Engine;
 use super::member::Member;
 use super::timing::Timer;
-use crate::http::connection::{Buffers, Close, Connection, Event, Next};
+use crate::http::connection::{Buffers, Close, Event, Next};
 use crate::http::places::{self, Members, Places};
 use crate::http::poller::{Readiness, Watched};
-use crate::http::response::{self, Persistence};
+use crate::http::response::{self, Persistence, Response};
 use crate::http::service::Lifecycle;
 
 impl Engine {
@@ -53,21 +53,37 @@ impl Engine {
         self.lock_places().is_full()
     }
 
-    /// Answers 503 to a newcomer that gets no place.
+    /// Answers 503 to a newcomer that gets no place. Over TLS that would take a handshake, so the
+    /// connection is closed.
     fn turn_away(&self, number: u32, mut member: Box<Member>, buffers: &mut Buffers) {
         self.intake.count_refusal();
         if let Some(others) = self.refusals.pass(Instant::now()) {
             let peer = member.peer;
             warn!("{peer} 503: all connections are busy ({others} more since the last such line)");
         }
-        let mut response = response::error(503, "Service Unavailable")
-            .with_header(response::header("Retry-After", "1"));
-        self.service.cors.apply(None, &mut response);
-        let mut wire = Vec::new();
-        response::print(response, false, Persistence::Close, &mut wire);
         member.placed = Some(Instant::now());
         member.has_left = true;
-        match member.connection.dismiss(&wire, &mut member.socket) {
+        if member.channel.is_tls() {
+            return self.close(number, member, Close::ByServer, buffers);
+        }
+        let response = response::error(503, "Service Unavailable")
+            .with_header(response::header("Retry-After", "1"));
+        self.dismiss(number, member, response, false, buffers);
+    }
+
+    /// Gives a connection its only answer, whatever it has asked for.
+    pub(super) fn dismiss(
+        &self,
+        number: u32,
+        mut member: Box<Member>,
+        mut response: Response,
+        without_body: bool,
+        buffers: &mut Buffers,
+    ) {
+        self.service.cors.apply(None, &mut response);
+        let mut wire = Vec::new();
+        response::print(response, without_body, Persistence::Close, &mut wire);
+        match member.connection.dismiss(&wire, &mut member.channel) {
             Next::Close(close) => self.close(number, member, close, buffers),
             Next::Wait(_) => self.serve(number, member, Event::Ready, buffers),
         }
@@ -162,10 +178,8 @@ impl Members for Hands<'_> {
         };
         let token = Watched::Connection(number, slot.generation);
         if let Some(member) = &mut slot.value {
-            let now = Instant::now();
-            member.placed = Some(now);
-            member.connection = Connection::new(now, &engine.service.timeouts);
-            let deadline = member.connection.deadline();
+            member.place(Instant::now(), &engine.service.timeouts);
+            let deadline = member.deadline();
             // A socket is usually writable, so a connection that does not know of the drain learns
             // of it at once.
             let readiness = match engine.life.is_draining() {
@@ -173,7 +187,9 @@ impl Members for Hands<'_> {
                 false => Readiness::Readable,
             };
             // If this fails, the deadline closes the connection.
-            let _ = engine.poller.rearm(&member.socket, token, readiness);
+            let _ = engine
+                .poller
+                .rearm(member.channel.socket(), token, readiness);
             if slot.timer.is_none_or(|timer| deadline < timer) {
                 slot.timer = Some(deadline);
                 engine.set_timer(Timer::Connection(number), deadline);

@@ -87,7 +87,7 @@ impl Engine {
             .value
             .as_ref()
             .filter(|member| member.placed.is_some())?;
-        let deadline = member.connection.deadline();
+        let deadline = member.deadline();
         if deadline <= now {
             return slot.value.take();
         }

@@ -154,6 +154,7 @@ impl Drive {
                 handler: Box::new(Echo),
                 cors: Cors::default(),
                 timeouts: TIMEOUTS,
+                tls: None,
                 unlogged_path: None,
             },
             peer,
@@ -165,6 +166,7 @@ impl Drive {
         let context = Context {
             service: &self.service,
             peer: &"test",
+            is_secure: false,
             lifecycle: &Last(self.is_last),
         };
         let (peer, buffers) = (&mut self.peer, &mut self.buffers);
