@@ -113,10 +113,14 @@ impl Listener {
     /// If the threads cannot be started or the sockets cannot be used.
     pub fn start(self, service: Service) -> io::Result<Running> {
         let intake = Intake::new(self.sockets, self.owns_sockets, service.timeouts.write)?;
+        let is_secure = service.tls.is_some();
         let engine = Engine::new(service, self.poller, intake, self.capacity);
         engine.start()?;
         for address in &self.addresses {
-            info!("listening on {address}");
+            match address {
+                Address::Tcp(address) if is_secure => info!("listening on https://{address}"),
+                address => info!("listening on {address}"),
+            }
         }
         Ok(Running { engine })
     }

@@ -70,6 +70,11 @@ impl<T: Transport> TlsStream<T> {
         &self.transport
     }
 
+    /// The transport below, to be changed.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
     /// Gives up TLS, for an answer to a peer that speaks plain HTTP.
     pub fn into_transport(self) -> T {
         self.transport
