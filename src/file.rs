@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -64,4 +64,17 @@ pub fn read(path: &Path, max_mib: u64) -> Result<Vec<u8>, ReadError> {
         return Err(ReadError::TooLarge(max_mib));
     }
     Ok(bytes)
+}
+
+/// As [`read`], but refuses a pipe or a device, whose reading might never end.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_regular(path: &Path, max_mib: u64) -> Result<Vec<u8>, ReadError> {
+    // Checked before it is opened: opening a pipe would wait for a writer.
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(ReadError::NotAFile);
+    }
+    read(path, max_mib)
 }

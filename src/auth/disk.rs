@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json;
 use super::key_set::KeySet;
-use crate::file::{self, ReadError};
+use crate::file;
 
 /// The name of the file in the state directory.
 const FILE: &str = "jwks.json";
@@ -78,7 +78,7 @@ impl DiskCopy {
     /// logs a warning, unless there is no file.
     pub fn load(&mut self) -> Option<(KeySet, Stored)> {
         let path = self.folder.join(FILE);
-        let loaded = match read(&path) {
+        let loaded = match file::read_regular(&path, MAX_MIB) {
             Ok(bytes) => self.parse(&bytes),
             Err(error) if error.is_not_found() => return None,
             Err(error) => Err(format!("it {error}")),
@@ -172,16 +172,6 @@ impl DiskCopy {
         }
         written
     }
-}
-
-/// Reads a regular file of at most [`MAX_MIB`].
-fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    // Checked before it is opened: opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() && !metadata.is_dir() {
-        return Err(ReadError::NotAFile);
-    }
-    file::read(path, MAX_MIB)
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
