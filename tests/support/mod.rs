@@ -2,6 +2,9 @@
 //! tokens, a raw HTTP client and, for the tests, the spawned server.
 
 pub mod besieged;
+// Not all of its users need all kinds of keys.
+#[allow(dead_code)]
+pub mod certificates;
 pub mod client;
 pub mod contract;
 pub mod crowd;

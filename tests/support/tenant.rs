@@ -9,13 +9,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
+use rcgen::KeyPair;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
+use super::certificates::Authority;
 use super::key::Key;
 use super::{PATIENCE, TempDir, Watched};
 
@@ -462,24 +460,22 @@ fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 /// A server configuration with a certificate of this kind, made now, and the PEM of the CA that
 /// clients must trust.
 fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
-    let (issuer, mut ca) = authority("postern stand-in CA");
-    if certificate == Certificate::UnknownCa {
+    let issuer = Authority::new("postern stand-in CA");
+    let ca = match certificate {
         // Of another name: with the same one it would pass for the issuer, with a wrong key.
-        ca = authority("another CA").1;
-    }
+        Certificate::UnknownCa => Authority::new("another CA").pem().to_owned(),
+        _ => issuer.pem().to_owned(),
+    };
     let name = match certificate {
         Certificate::WrongName => "tenant.example.com",
         _ => "localhost",
     };
-    let mut params = CertificateParams::new([name.to_owned()]).expect("a valid DNS name");
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    if certificate == Certificate::Expired {
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2021, 1, 1);
-    }
+    let day = |number: u64| UNIX_EPOCH + Duration::from_secs(number * 24 * 3600);
+    // The year 2020.
+    let over = (day(18_262), day(18_628));
+    let validity = (certificate == Certificate::Expired).then_some(over);
     let key = KeyPair::generate().expect("ring makes P-256 keys");
-    let leaf = params.signed_by(&key, &issuer).expect("P-256 keys sign");
+    let leaf = issuer.issue(&[name], validity, &key);
     let config =
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -488,17 +484,6 @@ fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
             .with_single_cert(vec![leaf.der().clone()], key.into())
             .expect("the key is the certificate's");
     (Arc::new(config), ca)
-}
-
-/// A certificate authority of this name and its PEM.
-fn authority(name: &str) -> (Issuer<'static, KeyPair>, String) {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let key = KeyPair::generate().expect("ring makes P-256 keys");
-    let pem = params.self_signed(&key).expect("P-256 keys sign").pem();
-    (Issuer::new(params, key), pem)
 }
 
 /// The time as the header `Date` has it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
