@@ -25,8 +25,9 @@
 //! and [`auth`] never name each other, nor [`api`]. All of them may use the rooms below:
 //!
 //! ```text
-//! config              settings, checked once; uses escape and file
-//! systemd             readiness, watchdog, passed sockets; uses the sockets of http
+//! config              settings, checked once; uses tls, escape and file
+//! systemd             readiness, watchdog, passed sockets; uses the sockets of http, and tls
+//! tls                 the certificate with its key, their renewal; uses escape and file
 //! logging             log lines that never wait for their reader; uses escape
 //! escape              text from the network, safe for one line
 //! file                reads of files whose size is bounded
@@ -57,3 +58,4 @@ pub mod http;
 pub mod logging;
 pub mod server;
 pub mod systemd;
+pub mod tls;

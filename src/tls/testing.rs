@@ -1,0 +1,67 @@
+//! What the tests of this room share: a folder, a private CA, clients.
+
+// Not all of it is used here.
+#[allow(dead_code)]
+#[path = "../../tests/support/certificates.rs"]
+pub(super) mod certificates;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+use self::certificates::{Authority, ServerFiles};
+use super::Files;
+
+/// A folder that goes away with the test.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("postern-tls-{process}-{number}"));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl From<&ServerFiles> for Files {
+    fn from(files: &ServerFiles) -> Files {
+        Files {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+        }
+    }
+}
+
+/// A client that trusts this root, of these versions.
+pub(super) fn client(
+    root: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(root.pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
