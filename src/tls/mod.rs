@@ -4,11 +4,13 @@
 //! ```text
 //! certificate  two PEM files, read and checked
 //! renewal      the certificate in force, and the thread that renews it
+//! probe        the client's side, for the server's own probes
 //! validity     how long a certificate is valid
 //! ```
 
 pub mod certificate;
 pub mod pem;
+pub mod probe;
 pub mod renewal;
 pub mod validity;
 mod x509;
