@@ -11,6 +11,7 @@ mod proxy;
 mod report;
 mod roots;
 mod settings;
+mod tls;
 mod values;
 mod variable;
 
@@ -29,6 +30,7 @@ use self::settings::{Settings, Written};
 pub use self::report::ConfigError;
 pub use self::settings::{VARIABLES, help};
 pub use self::variable::Variable;
+use crate::tls::Pair;
 
 /// The settings, checked.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Roots trusted in addition to Mozilla's.
     pub extra_roots: Vec<Certificate<'static>>,
+    /// The certificate with its key, read and checked; none: plain HTTP.
+    pub tls: Option<Pair>,
     /// The proxy through which the keys are fetched; none: directly.
     pub proxy: Option<Proxy>,
     /// The most connections at once.
@@ -104,7 +108,9 @@ impl Config {
         let mut written = Written::default();
         places.into_iter().for_each(|vars| written.add(vars));
         let settings = written.check(&mut report);
-        report.conclude(settings.map(Settings::meant))
+        // Also when other settings are wrong, so that all problems are reported.
+        let tls = tls::pair(&written, &mut report);
+        report.conclude(settings.map(|settings| settings.meant(tls)))
     }
 
     /// The issuer of acceptable tokens, exactly as their `iss` must be.
@@ -130,7 +136,7 @@ fn environment(report: &mut Report) -> Vec<(String, String)> {
 
 impl Settings {
     /// What the settings mean together.
-    fn meant(self) -> Config {
+    fn meant(self, tls: Option<Pair>) -> Config {
         let needs_proxy = !needs_none(&self.no_proxy, &self.auth0_domain);
         Config {
             domain: self.auth0_domain,
@@ -138,6 +144,7 @@ impl Settings {
             origins: self.client_origin_url,
             listen: SocketAddr::new(self.host, self.port),
             extra_roots: self.ssl_cert_file,
+            tls,
             proxy: self.https_proxy.filter(|_| needs_proxy),
             state_directory: self.state_directory,
             max_connections: self.max_connections,

@@ -57,6 +57,11 @@ impl Report {
         self.unread.push('\n');
     }
 
+    /// Whether a variable may be set in text that could not be read.
+    pub(super) fn may_be_unread(&self, variable: &str) -> bool {
+        self.unread.contains(variable)
+    }
+
     /// Notes that a variable is set to a value that is not UTF-8.
     pub(super) fn not_utf8(&mut self, variable: &Variable, name: &str, lossy: &str) {
         self.unread(variable.name);
@@ -74,7 +79,7 @@ impl Report {
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         let Some(value) = value else {
-            if !self.unread.contains(variable.name) {
+            if !self.may_be_unread(variable.name) {
                 self.tenant_missing = true;
                 let Variable { name, about, .. } = variable;
                 self.problem(format!("{name} is not set: write the {about}"));

@@ -15,17 +15,20 @@ use super::host::{domain, origins};
 use super::proxy::{masked, proxy};
 use super::report::Report;
 use super::roots::extra_roots;
-use super::values::{audience, count, host, log_level, no_proxy, port, seconds, state_directory};
+use super::values::{
+    audience, count, host, log_level, no_proxy, path, port, seconds, state_directory,
+};
 use super::variable::Variable;
 
 /// Makes of each entry a [`Variable`], a field of the settings as they are written, and a field of
 /// the settings as they are checked.
 ///
-/// An entry is: the name, the field (the name in small letters) and its type; the method of
-/// [`Report`] that tells what happens when it is not set, with the check of its value; its default
-/// and what it says; and methods of [`Variable`] for what is special about it.
+/// An entry is: exceptions from lints; the name, the field (the name in small letters) and its
+/// type; the method of [`Report`] that tells what happens when it is not set, with the check of its
+/// value; its default and what it says; and methods of [`Variable`] for what is special about it.
 macro_rules! settings {
     ($(
+        $(#[$lint:meta])*
         $name:ident $field:ident: $type:ty = $unset:ident($check:expr),
             $default:literal, $about:literal $(, $special:ident($value:expr))*;
     )*) => {
@@ -42,7 +45,7 @@ macro_rules! settings {
 
         /// The settings, each of them checked.
         pub(super) struct Settings {
-            $(#[doc = $about] pub(super) $field: $type,)*
+            $(#[doc = $about] $(#[$lint])* pub(super) $field: $type,)*
         }
 
         impl RawSettings {
@@ -69,6 +72,12 @@ settings! {
         "127.0.0.1", "IP address to listen on; :: is all, IPv4 and IPv6";
     SSL_CERT_FILE ssl_cert_file: Vec<Certificate<'static>> = optional(extra_roots),
         "none", "PEM file of roots trusted in addition to Mozilla's";
+    #[expect(dead_code, reason = "tls.rs reads both together, also when others are wrong")]
+    TLS_CERTIFICATE_FILE tls_certificate_file: Option<PathBuf> = optional(path),
+        "plain HTTP", "PEM file of the server's certificate and those that issued it";
+    #[expect(dead_code, reason = "as above")]
+    TLS_KEY_FILE tls_key_file: Option<PathBuf> = optional(path),
+        "plain HTTP", "PEM file of the certificate's private key";
     HTTPS_PROXY https_proxy: Option<Proxy> = optional(proxy),
         "none", "URL of an HTTP proxy through which the keys are fetched",
         or(&["https_proxy", "ALL_PROXY", "all_proxy"]), shown_by(masked);
@@ -145,15 +154,19 @@ impl Written {
         }
     }
 
+    /// The value of a variable that is set.
+    pub(super) fn value(&self, variable: &str) -> Option<&str> {
+        let (_, value) = self.0.get(variable)?;
+        Some(value)
+    }
+
     /// Checks all settings. Returns `None` after a problem, which the report then has.
-    pub(super) fn check(self, report: &mut Report) -> Option<Settings> {
+    pub(super) fn check(&self, report: &mut Report) -> Option<Settings> {
         for (variable, (name, _)) in &self.0 {
             report.named(variable, name);
         }
-        let written = self
-            .0
-            .into_iter()
-            .map(|(name, (_, value))| (name.to_owned(), value));
+        let written = self.0.iter();
+        let written = written.map(|(&name, (_, value))| (name.to_owned(), value.clone()));
         let raw: RawSettings = envy::from_iter(written)
             .expect("every field is an optional string, and no name is there twice");
         raw.check(report)

@@ -86,6 +86,12 @@ pub(super) fn state_directory(value: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
+/// The path of a file. What is in it, is checked with other settings.
+pub(super) fn path(value: &str) -> Result<Option<PathBuf>, String> {
+    tidy(value)?;
+    Ok(Some(PathBuf::from(value)))
+}
+
 /// Makes a check of a number within `range`.
 pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> {
     move |value| {

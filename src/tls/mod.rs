@@ -16,7 +16,7 @@ pub mod validity;
 mod x509;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,9 @@
-//! What the tests of this room share: a folder, a private CA, clients.
+//! What tests of certificates share: a folder, a private CA, clients.
 
 // Not all of it is used here.
 #[allow(dead_code)]
 #[path = "../../tests/support/certificates.rs"]
-pub(super) mod certificates;
+pub(crate) mod certificates;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use self::certificates::{Authority, ServerFiles};
 use super::Files;
 
 /// A folder that goes away with the test.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("postern-tls-{process}-{number}"));
@@ -31,7 +31,7 @@ impl Folder {
         Folder(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -52,7 +52,7 @@ impl From<&ServerFiles> for Files {
 }
 
 /// A client that trusts this root, of these versions.
-pub(super) fn client(
+pub(crate) fn client(
     root: &Authority,
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {
