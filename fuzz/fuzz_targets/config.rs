@@ -65,6 +65,9 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("CLOCK_LEEWAY_SECONDS", 0, 300),
 ];
 
+/// The variables that name files to be read.
+const FILES: &[&str] = &["SSL_CERT_FILE", "TLS_CERTIFICATE_FILE", "TLS_KEY_FILE"];
+
 fn is_number(value: &str, least: u64, most: u64) -> bool {
     let number = value.chars().try_fold(0u64, |number, digit| {
         let digit = u64::from(digit.to_digit(10)?);
@@ -75,17 +78,17 @@ fn is_number(value: &str, least: u64, most: u64) -> bool {
 
 /// A value. Paths name files of this process only: another file may be a pipe without a writer.
 fn value_of(name: &str, value: &[u8]) -> String {
-    if name != "SSL_CERT_FILE" || value.is_empty() {
+    if !FILES.contains(&name) || value.is_empty() {
         return String::from_utf8_lossy(value).into_owned();
     }
-    let path = FOLDER.join("roots.pem");
+    let path = FOLDER.join(name).with_extension("pem");
     fs::write(&path, value).expect("the folder can be written");
     path.display().to_string()
 }
 
 fn dotenv(text: &[u8]) {
-    let names_a_file = text.windows(13).any(|part| part == b"SSL_CERT_FILE");
-    if names_a_file {
+    let is_in = |name: &&str| text.windows(name.len()).any(|part| part == name.as_bytes());
+    if FILES.iter().any(is_in) {
         return;
     }
     fs::write(FOLDER.join(".env"), text).expect("the folder can be written");
@@ -169,8 +172,10 @@ fn check_config(config: &Config, vars: &BTreeMap<&str, String>) {
             true
         ));
     }
-    let has_roots = vars.get("SSL_CERT_FILE").is_some_and(|v| !v.is_empty());
-    assert_eq!(!config.extra_roots.is_empty(), has_roots);
+    let is_set = |name| vars.get(name).is_some_and(|value| !value.is_empty());
+    assert_eq!(!config.extra_roots.is_empty(), is_set("SSL_CERT_FILE"));
+    let has_tls = is_set("TLS_CERTIFICATE_FILE") && is_set("TLS_KEY_FILE");
+    assert_eq!(config.tls.is_some(), has_tls);
     is_stable(config);
 }
 
