@@ -26,7 +26,7 @@
 //!
 //! ```text
 //! config              settings, checked once; uses tls, escape and file
-//! systemd             readiness, watchdog, passed sockets; uses the sockets of http, and tls
+//! systemd             readiness, watchdog, passed sockets; uses tls, and the sockets of http
 //! tls                 the certificate with its key, their renewal; uses escape and file
 //! logging             log lines that never wait for their reader; uses escape
 //! escape              text from the network, safe for one line
@@ -38,8 +38,8 @@
 //! | level | what it adds |
 //! |---|---|
 //! | `error` | no token can be accepted: no usable key, keys too stale, clock not set; a panic |
-//! | `warn` | a fetch of the keys that failed, keys left out, no place for a connection |
-//! | `info` | start and stop, keys fetched, one line per request |
+//! | `warn` | keys not fetched or left out, no place for a connection, faults of the certificate |
+//! | `info` | start and stop, keys fetched, a new certificate, one line per request |
 //! | `debug` | requests that could not be read, peers that went away |
 //! | `trace` | messages of the libraries |
 //!

@@ -23,13 +23,16 @@ use crate::http::limits::TooLittleSpace;
 use crate::http::listener::{ListenError, Listener, Running};
 use crate::http::service::{Service, Timeouts};
 use crate::http::socket::{Address, Listening};
-use crate::systemd;
+use crate::systemd::{self, StatusPart};
+use crate::tls::{self, Certificate, probe};
 
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<Address>,
     jwks: Jwks,
+    /// None: plain HTTP.
+    certificate: Option<Arc<Certificate>>,
     running: Running,
     /// The wait for signals, if there is one. The end of the server ends it.
     signals: Arc<OnceLock<Handle>>,
@@ -136,9 +139,12 @@ impl Server {
     fn start_on(listener: Listener, config: &Config) -> Result<Server, StartError> {
         let addresses = listener.addresses().to_vec();
         let cache = token_cache(config.token_cache_size)?;
+        let certificate = start_certificate(config)?;
+        let tls = certificate.clone().map(tls::server_config);
         let probe_path = random_path();
         if let Some(address) = addresses.first() {
-            systemd::start_watchdog(address.clone(), probe_path.clone())
+            let client = tls.is_some().then(probe::Client::default);
+            systemd::start_watchdog(address.clone(), probe_path.clone(), client)
                 .map_err(StartError::Thread)?;
         }
         let jwks = start_keys(config)?;
@@ -159,6 +165,8 @@ impl Server {
             tls: None,
             unlogged_path: Some(probe_path),
         };
+        // TODO(integration): this becomes `Service`'s field `tls`.
+        drop(tls);
         let running = listener.start(service).map_err(StartError::Thread)?;
         let signals: Arc<OnceLock<Handle>> = Arc::default();
         let waiting = Arc::clone(&signals);
@@ -170,6 +178,7 @@ impl Server {
         Ok(Server {
             addresses,
             jwks,
+            certificate,
             running,
             signals,
         })
@@ -194,7 +203,8 @@ impl Server {
         self.running.wait();
     }
 
-    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it, SIGHUP fetches the keys.
+    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it. SIGHUP fetches the keys and
+    /// reads the certificate again.
     pub fn wait_for_signals(self, mut signals: Signals) {
         // From here on, the end of the server also ends the wait below.
         let _ = self.signals.set(signals.0.handle());
@@ -206,6 +216,9 @@ impl Server {
             info!("{name} received");
             if signal == SIGHUP {
                 self.jwks.refresh();
+                if let Some(certificate) = &self.certificate {
+                    certificate.reload();
+                }
             } else {
                 systemd::stopping();
                 self.stop();
@@ -231,6 +244,14 @@ impl Signals {
     }
 }
 
+/// Starts the thread that renews the certificate, if there is one.
+fn start_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, StartError> {
+    let start =
+        |pair| Certificate::start(pair, |text| systemd::status(StatusPart::Certificate, text));
+    let certificate = config.tls.clone().map(start).transpose();
+    certificate.map_err(StartError::Thread)
+}
+
 /// Starts the thread that keeps the tenant's keys.
 fn start_keys(config: &Config) -> Result<Jwks, StartError> {
     let fetcher = Fetcher::new(
@@ -242,7 +263,7 @@ fn start_keys(config: &Config) -> Result<Jwks, StartError> {
         max_stale: config.jwks_max_stale,
         cooldown: config.jwks_cooldown,
         program_date: build_date(),
-        report: systemd::status,
+        report: |text| systemd::status(StatusPart::Keys, text),
     };
     let disk = config.state_directory.clone();
     let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use log::{info, warn};
 use sd_notify::NotifyState;
 
 use crate::http::socket::{Address, Listening};
+use crate::tls::probe::Client;
 
 /// The largest answer a probe reads, in bytes: every answer is smaller.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -46,9 +48,37 @@ pub fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// Sets the line that `systemctl status` shows as `Status:`.
-pub fn status(text: &str) {
-    notify(NotifyState::Status(text));
+/// A part of the line that `systemctl status` shows as `Status:`, in the order in which they are
+/// shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusPart {
+    /// The signing keys.
+    Keys,
+    /// What is to be said of the TLS certificate.
+    Certificate,
+}
+
+/// The texts of the parts.
+static STATUS: Mutex<[String; 2]> = Mutex::new([const { String::new() }; 2]);
+
+/// Sets a part of the line that `systemctl status` shows as `Status:`. An empty text leaves the part
+/// out.
+pub fn status(part: StatusPart, text: &str) {
+    // Nothing panics under the lock. It is held while systemd is told, so that the latest line is
+    // the last one told.
+    let mut parts = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    text.clone_into(&mut parts[part as usize]);
+    notify(NotifyState::Status(&line(&*parts)));
+}
+
+/// The parts that have a text, as one line.
+fn line(parts: &[String]) -> String {
+    let parts: Vec<&str> = parts
+        .iter()
+        .map(String::as_str)
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.join("; ")
 }
 
 fn notify(state: NotifyState<'_>) {
@@ -57,14 +87,15 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// Feeds systemd's watchdog, if there is one (`sd_watchdog_enabled(3)`), each time this process has
-/// answered a request for `path` over its own listening socket at `address`.
+/// answered a request for `path` over its own listening socket at `address`. With `tls`, TCP
+/// sockets are asked over TLS; Unix sockets are always plain.
 ///
 /// An answer of any status shows that connections are accepted and served. So a server that no
 /// longer answers is restarted, and one that is only busy is not.
 ///
 /// # Errors
 /// If its thread cannot be started.
-pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
+pub fn start_watchdog(address: Address, path: String, tls: Option<Client>) -> io::Result<()> {
     let Some(timeout) = sd_notify::watchdog_enabled() else {
         return Ok(());
     };
@@ -76,7 +107,7 @@ pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
         let mut was_refused = false;
         loop {
             let started = Instant::now();
-            let probed = match probe(&address, &path, interval) {
+            let probed = match probe(&address, &path, tls.as_ref(), interval) {
                 // This user may not connect to the Unix socket. Taken as a failure, it would cause
                 // restarts without end.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -106,13 +137,16 @@ pub fn start_watchdog(address: Address, path: String) -> io::Result<()> {
 }
 
 /// One request over the listening socket, and its complete answer.
-fn probe(address: &Address, path: &str, time: Duration) -> io::Result<()> {
+fn probe(address: &Address, path: &str, tls: Option<&Client>, time: Duration) -> io::Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n");
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect_timeout(&reachable(*address), time)?;
             stream.set_read_timeout(Some(time))?;
-            ask(stream, &request)
+            match tls {
+                Some(client) => ask(client.over(stream)?, &request),
+                None => ask(stream, &request),
+            }
         }
         Address::Unix(Some(path)) => {
             let stream = UnixStream::connect(path)?;
@@ -146,3 +180,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(host, address.port())
 }
+
+#[cfg(test)]
+mod tests;
