@@ -162,11 +162,9 @@ impl Server {
                 idle: config.idle_timeout,
                 write: config.write_timeout,
             },
-            tls: None,
+            tls,
             unlogged_path: Some(probe_path),
         };
-        // TODO(integration): this becomes `Service`'s field `tls`.
-        drop(tls);
         let running = listener.start(service).map_err(StartError::Thread)?;
         let signals: Arc<OnceLock<Handle>> = Arc::default();
         let waiting = Arc::clone(&signals);
