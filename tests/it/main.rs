@@ -26,6 +26,7 @@ mod service;
 mod slow_handlers;
 mod support_works;
 mod threads;
+mod tls;
 mod token_attacks;
 mod tokens;
 mod torture;

@@ -3,7 +3,11 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::PATIENCE;
 
@@ -83,6 +87,8 @@ impl Response {
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    /// TLS over it, if the client speaks that.
+    tls: Option<Box<ClientConnection>>,
     /// Received and not yet returned.
     buffer: Vec<u8>,
 }
@@ -135,8 +141,42 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Client {
             stream,
+            tls: None,
             buffer: Vec::new(),
         })
+    }
+
+    /// Makes a TLS handshake over this connection, with a server that is `localhost`.
+    pub fn try_secure(mut self, config: &Arc<ClientConfig>) -> io::Result<Client> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(Arc::clone(config), name);
+        let mut session = Box::new(session.map_err(io::Error::other)?);
+        while session.is_handshaking() {
+            session.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(session);
+        Ok(self)
+    }
+
+    /// Connects and makes a TLS handshake, or panics.
+    pub fn secure(addr: SocketAddr, config: &Arc<ClientConfig>) -> Client {
+        let client = Client::connect(addr).try_secure(config);
+        client.unwrap_or_else(|error| panic!("no TLS handshake with {addr}: {error}"))
+    }
+
+    /// The TLS session. Panics if there is none.
+    pub fn session(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("a client that speaks TLS")
+    }
+
+    /// Sends the records that the session has.
+    pub fn flush_session(&mut self) {
+        while self.session().wants_write() {
+            let session = self.tls.as_mut().expect("a client that speaks TLS");
+            session
+                .write_tls(&mut self.stream)
+                .expect("the server takes the records");
+        }
     }
 
     /// This end's address, which the server sees as its peer.
@@ -151,7 +191,12 @@ impl Client {
 
     /// Sends these bytes.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        match &mut self.tls {
+            Some(session) => {
+                rustls::Stream::new(&mut **session, &mut self.stream).write_all(bytes.as_ref())
+            }
+            None => self.stream.write_all(bytes.as_ref()),
+        }
     }
 
     /// Sends a request without a body and reads its response, or panics; the connection stays.
@@ -280,7 +325,13 @@ impl Client {
     fn receive(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 * 1024];
         loop {
-            match self.stream.read(&mut chunk) {
+            let read = match &mut self.tls {
+                Some(session) => {
+                    rustls::Stream::new(&mut **session, &mut self.stream).read(&mut chunk)
+                }
+                None => self.stream.read(&mut chunk),
+            };
+            match read {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);

@@ -9,6 +9,9 @@ pub mod client;
 pub mod contract;
 pub mod crowd;
 pub mod forge;
+// Only the tests need it.
+#[allow(dead_code)]
+pub mod https;
 pub mod key;
 pub mod postern;
 // The siege and the crowd use it.

@@ -403,6 +403,7 @@ pub fn free_addr() -> SocketAddr {
 }
 
 fn address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("listening on http://")?;
+    let (_, rest) = line.split_once("listening on http")?;
+    let rest = rest.trim_start_matches('s').strip_prefix("://")?;
     rest.split_whitespace().next()?.parse().ok()
 }
