@@ -1,7 +1,8 @@
 //! postern without an Auth0 account: a stand-in tenant, the real server, and requests to try.
 //!
-//! `cargo run --example demo` serves until Ctrl-C; with `-- --check` it makes the requests itself
-//! and exits with 0 when every answer is the expected one, else with 1.
+//! `cargo run --example demo` serves until Ctrl-C. With `-- --check` it makes the requests itself
+//! and exits with 0 if every answer is the expected one, else with 1. With `-- --tls` it serves over
+//! TLS, with a certificate of a private CA.
 
 // Only a part of it is used here.
 #[allow(dead_code)]
@@ -11,7 +12,9 @@ mod support;
 use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,14 +23,20 @@ use postern::config::Config;
 use postern::logging;
 use postern::server::{Server, Signals};
 
-use crate::support::client;
+use rustls::ClientConfig;
+
+use crate::support::TempDir;
+use crate::support::certificates::{self, ServerFiles};
+use crate::support::client::{self, Client, Response};
+use crate::support::https::client_config;
 use crate::support::tenant::Tenant;
 use crate::support::token::{AUDIENCE, Token};
 
 const USAGE: &str = "\
-Usage: cargo run --example demo [-- --check]
+Usage: cargo run --example demo [-- [--check] [--tls]]
 
   --check   make the requests, compare the answers, exit with 0 or 1
+  --tls     serve over TLS, with a certificate of a private CA
 
 PORT sets the port to listen on: 6060 unless set, any free one for --check.";
 
@@ -113,14 +122,11 @@ impl Caller {
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args_os().skip(1).collect();
-    let check = match &args[..] {
-        [] => false,
-        [arg] if arg == "--check" => true,
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    if !args.iter().all(|arg| arg == "--check" || arg == "--tls") {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    }
+    let check = args.iter().any(|arg| arg == "--check");
     let default_port = if check { "0" } else { "6060" };
     // As everywhere in postern, an empty value counts as unset.
     let port = env::var("PORT").unwrap_or_default();
@@ -137,7 +143,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let tenant = Tenant::start();
-    let server = match serve(&tenant, port) {
+    let tls = args.iter().any(|arg| arg == "--tls").then(Tls::new);
+    let server = match serve(&tenant, port, tls.as_ref()) {
         Ok(server) => server,
         Err(error) => {
             eprintln!("demo: {error}");
@@ -149,7 +156,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     if check {
-        return run_examples(&tenant, addr);
+        return run_examples(&tenant, addr, tls.as_ref());
     }
     // From here on Ctrl-C ends the demo in order, so that it leaves nothing behind.
     let signals = match Signals::catch() {
@@ -159,14 +166,47 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    say(&introduction(&tenant, addr));
+    say(&introduction(&tenant, addr, tls.as_ref()));
     server.wait_for_signals(signals);
     ExitCode::SUCCESS
 }
 
+/// The files of a certificate, and what clients need.
+struct Tls {
+    files: ServerFiles,
+    /// The file of the CA.
+    root: PathBuf,
+    _dir: TempDir,
+}
+
+impl Tls {
+    fn new() -> Tls {
+        let dir = TempDir::new();
+        let files = ServerFiles::new(dir.path());
+        let root = dir.path().join("ca.pem");
+        certificates::replace(&root, files.root.pem());
+        Tls {
+            files,
+            root,
+            _dir: dir,
+        }
+    }
+
+    fn settings(&self) -> [(String, String); 2] {
+        let path = |path: &Path| path.display().to_string();
+        [
+            (
+                "TLS_CERTIFICATE_FILE".to_owned(),
+                path(&self.files.certificate),
+            ),
+            ("TLS_KEY_FILE".to_owned(), path(&self.files.key)),
+        ]
+    }
+}
+
 /// Starts the server that `main.rs` starts, in this process, with the stand-in for a tenant.
-fn serve(tenant: &Tenant, port: &str) -> Result<Server, String> {
-    let config = Config::from_vars([
+fn serve(tenant: &Tenant, port: &str, tls: Option<&Tls>) -> Result<Server, String> {
+    let settings = [
         ("AUTH0_DOMAIN".to_owned(), tenant.domain()),
         ("AUTH0_AUDIENCE".to_owned(), AUDIENCE.to_owned()),
         (
@@ -175,18 +215,24 @@ fn serve(tenant: &Tenant, port: &str) -> Result<Server, String> {
         ),
         ("CLIENT_ORIGIN_URL".to_owned(), WEB_APP.to_owned()),
         ("PORT".to_owned(), port.to_owned()),
-    ])
-    .map_err(|error| error.to_string())?;
+    ];
+    let tls = tls.into_iter().flat_map(Tls::settings);
+    let config = Config::from_vars(settings.into_iter().chain(tls));
+    let config = config.map_err(|error| error.to_string())?;
     Server::start(&config).map_err(|error| {
         let other = if port == "6061" { "6062" } else { "6061" };
         format!("{error}\nOn another port: PORT={other} cargo run --example demo")
     })
 }
 
-fn introduction(tenant: &Tenant, addr: SocketAddr) -> String {
+fn introduction(tenant: &Tenant, addr: SocketAddr, tls: Option<&Tls>) -> String {
     let issuer = tenant.issuer();
+    let (scheme, trust) = match tls {
+        Some(tls) => ("https", format!("--cacert {} ", tls.root.display())),
+        None => ("http", String::new()),
+    };
     let mut text = format!(
-        "postern serves on      http://{addr}\n\
+        "postern serves on      {scheme}://{addr}\n\
          the stand-in tenant    {issuer}\n\
          the API (audience)     {AUDIENCE}\n\
          web apps may call from {WEB_APP}\n\n\
@@ -203,14 +249,16 @@ fn introduction(tenant: &Tenant, addr: SocketAddr) -> String {
             caller => format!(" -H \"Authorization: Bearer ${}\"", caller.variable()),
         };
         text += &format!(
-            "\ncurl -i http://{addr}{}{header}\n    answers {} {}\n",
+            "\ncurl -i {trust}{scheme}://{addr}{}{header}\n    answers {} {}\n",
             example.path, example.status, example.message
         );
     }
     text + "\nCtrl-C ends it.\n"
 }
 
-fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
+fn run_examples(tenant: &Tenant, addr: SocketAddr, tls: Option<&Tls>) -> ExitCode {
+    let config = tls.map(|tls| client_config(tls.files.root.pem(), rustls::ALL_VERSIONS));
+    let config = config.map(Arc::new);
     let mut failed = 0;
     for example in &EXAMPLES {
         let request = match example.caller {
@@ -218,7 +266,7 @@ fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
             caller => format!("GET {} with {}", example.path, caller.variable()),
         };
         let expected = format!("{} {}", example.status, example.message);
-        let actual = ask(tenant, addr, example);
+        let actual = ask(tenant, addr, config.as_ref(), example);
         let verdict = if actual == expected { "ok  " } else { "FAIL" };
         failed += usize::from(actual != expected);
         say(&format!(
@@ -231,20 +279,33 @@ fn run_examples(tenant: &Tenant, addr: SocketAddr) -> ExitCode {
 }
 
 /// The status and message a request gets, or why it gets none.
-fn ask(tenant: &Tenant, addr: SocketAddr, example: &Example) -> String {
+fn ask(
+    tenant: &Tenant,
+    addr: SocketAddr,
+    tls: Option<&Arc<ClientConfig>>,
+    example: &Example,
+) -> String {
     let token = example.caller.token(tenant);
     let authorization = token.map(|token| client::bearer(&token));
     let headers: Vec<_> = authorization
         .iter()
         .map(|value| ("Authorization", value.as_str()))
         .collect();
-    let mut answer = client::try_request(addr, "GET", example.path, &headers);
+    let request = || -> io::Result<Response> {
+        let client = Client::try_connect(addr)?;
+        let mut client = match tls {
+            Some(config) => client.try_secure(config)?,
+            None => client,
+        };
+        client.try_request("GET", example.path, &headers)
+    };
+    let mut answer = request();
     // While the server is still fetching the keys, it answers 503 with Retry-After.
     if let Ok(response) = &answer
         && let Some(seconds) = response.header("Retry-After")
     {
         thread::sleep(Duration::from_secs(seconds.parse().unwrap_or(1)));
-        answer = client::try_request(addr, "GET", example.path, &headers);
+        answer = request();
     }
     match answer {
         Ok(response) => format!("{} {}", response.status, response.message()),
