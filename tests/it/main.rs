@@ -27,6 +27,7 @@ mod slow_handlers;
 mod support_works;
 mod threads;
 mod tls;
+mod tls_settings;
 mod token_attacks;
 mod tokens;
 mod torture;

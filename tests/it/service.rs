@@ -17,13 +17,14 @@ use crate::support::token::Token;
 use crate::support::{Ending, TempDir, wait_until};
 
 /// The socket on which a service manager is told how the service does.
-struct Manager {
+pub struct Manager {
     dir: TempDir,
     socket: UnixDatagram,
 }
 
 impl Manager {
-    fn new() -> Manager {
+    /// Listens on a new socket.
+    pub fn new() -> Manager {
         let dir = TempDir::new();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket
@@ -32,7 +33,8 @@ impl Manager {
         Manager { dir, socket }
     }
 
-    fn supervise(&self, builder: Builder) -> Builder {
+    /// Has it told how this server does.
+    pub fn supervise(&self, builder: Builder) -> Builder {
         builder.env(
             "NOTIFY_SOCKET",
             self.dir.path().join("notify").display().to_string(),
@@ -40,7 +42,7 @@ impl Manager {
     }
 
     /// Waits until it is told something with this text, which it returns.
-    fn wait_for(&self, text: &str) -> String {
+    pub fn wait_for(&self, text: &str) -> String {
         let mut told = Vec::new();
         let mut message = [0; 4096];
         loop {
