@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -56,10 +57,19 @@ pub(crate) fn client(
     root: &Authority,
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {
+    client_of(default_provider(), root, versions)
+}
+
+/// The same with this provider.
+pub(crate) fn client_of(
+    provider: CryptoProvider,
+    root: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(root.pem().as_bytes()).unwrap();
     roots.add(root).unwrap();
-    ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)

@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::testing::certificates::{ServerFiles, keys};
-use super::testing::{Folder, client};
+use super::testing::{Folder, client, client_of};
 use super::*;
 
 struct House {
@@ -152,6 +152,23 @@ fn http_1_1_is_the_only_protocol() {
             let alert = AlertDescription::NoApplicationProtocol;
             assert_eq!(refused, Some(Error::AlertReceived(alert)), "{others:?}");
         }
+    }
+}
+
+#[test]
+fn the_server_chooses_the_suite() {
+    let house = House::new();
+    for version in [&TLS12, &TLS13] {
+        let chosen = |is_reversed: bool| {
+            let mut provider = default_provider();
+            if is_reversed {
+                provider.cipher_suites.reverse();
+            }
+            let client = client_of(provider, &house.server.root, &[version]);
+            let session = house.connect(&Arc::new(client)).unwrap();
+            session.client.negotiated_cipher_suite().unwrap()
+        };
+        assert_eq!(chosen(false), chosen(true));
     }
 }
 
