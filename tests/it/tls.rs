@@ -12,6 +12,7 @@ use crate::support::client::{Client, bearer};
 use crate::support::contract::{ADMIN, PROTECTED, PUBLIC};
 use crate::support::crowd::assert_served;
 use crate::support::https::{Https, client_config};
+use crate::support::sockets::wait_until_read;
 use crate::support::token::Token;
 use crate::support::usage::{raise_descriptor_limit, usage, wait_for_usage};
 use crate::support::{PATIENCE, wait_until};
@@ -327,6 +328,41 @@ fn an_idle_connection_takes_sixteen_kib() {
     clients.iter_mut().for_each(assert_served);
     let now = usage(https.postern.pid());
     let most = before.memory + COUNT * 16 * KIB;
+    assert!(now.memory <= most, "{now:?}, at first {before:?}");
+    println!("{} bytes each", (now.memory - before.memory) / COUNT);
+}
+
+#[test]
+fn a_connection_takes_fifty_six_kib_at_most() {
+    raise_descriptor_limit();
+    const COUNT: u64 = 200;
+    let https = Https::start_with(|builder| builder.env("MAX_CONNECTIONS", "300"));
+    assert_served(&mut https.client());
+    let before = usage(https.postern.pid());
+    let head = format!("GET {PUBLIC} HTTP/1.1\r\nHost: localhost\r\nX: ");
+    let clients: Vec<_> = (0..COUNT)
+        .map(|_| {
+            let mut client = https.client();
+            // A head that is nearly as long as it may be, and is not complete. Then a record of
+            // the largest size, all but its end.
+            client.send([head.as_bytes(), &[b'x'; 16_000]].concat());
+            let mut record = Vec::new();
+            client
+                .session()
+                .writer()
+                .write_all(&[b'x'; 16_384])
+                .unwrap();
+            client.session().write_tls(&mut record).unwrap();
+            client
+                .stream()
+                .write_all(&record[..record.len() - 1])
+                .unwrap();
+            client
+        })
+        .collect();
+    wait_until_read(https.postern.addr(), &clients);
+    let now = usage(https.postern.pid());
+    let most = before.memory + COUNT * 56 * KIB;
     assert!(now.memory <= most, "{now:?}, at first {before:?}");
     println!("{} bytes each", (now.memory - before.memory) / COUNT);
 }
