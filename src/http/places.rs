@@ -25,10 +25,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::iter;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::socket::Peer;
+mod source;
+
+pub use self::source::Source;
 
 /// How long a connection must have waited before rule 1 can take its place, and how long it must
 /// have had its place before it takes a ticket for a source with as many places.
@@ -51,31 +52,6 @@ pub fn max_newcomers(capacity: usize) -> usize {
 /// The most leaving connections in addition to `capacity` places.
 pub fn max_leaving(capacity: usize) -> usize {
     (capacity / 4).max(1)
-}
-
-/// The unit by which connections are counted: an IPv4 address, an IPv6 /64, or all Unix peers.
-///
-/// An IPv6 host usually has a whole /64, so a count per address would limit nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(u128);
-
-impl Source {
-    /// The source of a peer.
-    pub fn of(peer: Peer) -> Source {
-        match peer {
-            Peer::Tcp(address) => Source::of_address(address.ip()),
-            // No TCP peer has the address zero.
-            Peer::Unix => Source(0),
-        }
-    }
-
-    fn of_address(address: IpAddr) -> Source {
-        let host_part = u128::from(u64::MAX);
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Source(v4.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(v6) => Source(v6.to_bits() & !host_part),
-        }
-    }
 }
 
 /// What [`Places`] does to connections. They are named by their numbers.
