@@ -16,24 +16,27 @@
 //! 4. Too many newcomers, and those that have waited for 5 s, are refused: of the source that has
 //!    most places and newcomers, the newest.
 //!
-//! Nothing here walks all connections. The time since when a connection waits changes with each
-//! request, and recording that must cost nothing. So the recorded time is the earliest possible
-//! one, and is corrected when it matters.
+//! Nothing here walks all connections: [`holders`] keeps those with places, and [`queue`] the
+//! newcomers, in the orders that the rules need.
 //!
 //! This is a value without sockets and clocks. The engine keeps it behind a mutex, and carries out
 //! its decisions through [`Members`].
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::iter;
-use std::time::{Duration, Instant};
-
+mod holders;
+mod queue;
 mod source;
 
+use std::collections::BTreeSet;
+use std::iter;
+use std::mem;
+use std::time::{Duration, Instant};
+
+pub use self::holders::SETTLED;
+use self::holders::{Holders, WaitsSince};
+use self::queue::{Newcomer, Queue};
+use self::source::Key;
 pub use self::source::Source;
 
-/// How long a connection must have waited before rule 1 can take its place, and how long it must
-/// have had its place before it takes a ticket for a source with as many places.
-pub const SETTLED: Duration = Duration::from_secs(1);
 /// How long a newcomer waits at least whose source has fewer places than another. With a late alarm
 /// that is 50 ms at most.
 const SHORT_WAIT: Duration = Duration::from_millis(40);
@@ -68,55 +71,25 @@ pub trait Members {
     fn close_leaving(&mut self, number: u32) -> bool;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a connection is.
+#[derive(Debug, Clone, Copy)]
 enum Class {
+    /// None: its number is not in use.
     Free,
-    Newcomer,
-    Placed,
-    Leaving,
+    /// A newcomer, with its rank.
+    Newcomer(u64),
+    Placed {
+        since: Instant,
+        has_ticket: bool,
+    },
+    /// A leaving connection, with its rank.
+    Leaving(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    class: Class,
     source: Source,
-    /// When it entered its class.
-    since: Instant,
-    /// With a place: the earliest time at which it can have begun to wait, as in
-    /// [`Counts::waiting`].
-    recorded: Instant,
-    /// With a place: whether it has taken a ticket.
-    has_ticket: bool,
-    /// Its rank among newcomers, or among leaving connections.
-    order: u64,
-}
-
-/// A key of an ordered set: two ranks, then what it names. All sets here have this type of key, so
-/// that the binary contains the code of only one.
-type Key = (u64, u64, u128);
-
-/// The key of a connection.
-fn numbered(order: u64, number: u32) -> Key {
-    (order, u64::from(number), 0)
-}
-
-/// The key of a source: its places, then the order of its oldest newcomer, if that counts.
-fn counted(places: u32, order: u64, source: Source) -> Key {
-    (u64::from(places), order, source.0)
-}
-
-/// The connections of one source.
-#[derive(Debug, Default)]
-struct Counts {
-    places: u32,
-    /// Its connections with places, by the earliest time at which each can have begun to wait.
-    waiting: BTreeSet<Key>,
-    /// Whether it had a settled connection at the last check, and so is in [`Places::settled`].
-    is_settled: bool,
-    /// Else the earliest time at which it can have one, as in [`Places::settling`].
-    settles: Option<Instant>,
-    /// Oldest first.
-    newcomers: VecDeque<u32>,
+    class: Class,
 }
 
 /// How many connections of a source must close after their next answers.
@@ -129,42 +102,21 @@ struct Tickets {
     settled: usize,
 }
 
-/// How a source with newcomers is ordered and counted.
-struct Listed {
-    queue: Key,
-    claim: Key,
-    newcomers: usize,
-}
-
 /// The connections with places, and the newcomers that wait for one.
 #[derive(Debug)]
 pub struct Places {
-    /// Time zero of the keys.
-    epoch: Instant,
     capacity: usize,
+    /// By the number of a connection.
     entries: Vec<Entry>,
     free: Vec<u32>,
-    used: usize,
-    sources: HashMap<Source, Counts>,
-    /// All sources with places.
-    by_places: BTreeSet<Key>,
-    /// Sources that had a settled connection at the last check.
-    settled: BTreeSet<Key>,
-    /// The other sources with places, by the earliest time at which they can have one.
-    settling: BTreeSet<Key>,
-    /// Sources with newcomers: by their places, then by the oldest newcomer.
-    queue: BTreeSet<Key>,
-    /// The same sources: by their places and newcomers together, then by their places.
-    claims: BTreeSet<Key>,
-    /// How many newcomers there are of sources with so many places.
-    waiting: HashMap<u64, usize>,
-    /// All newcomers, oldest first.
-    newcomers: BTreeSet<Key>,
+    holders: Holders,
+    newcomers: Queue,
     /// Leaving connections, longest first.
     leaving: BTreeSet<Key>,
     tickets: Option<Tickets>,
     /// How many connections have taken a ticket and still have their places.
     passing: usize,
+    /// The rank of the latest newcomer or leaving connection.
     order: u64,
     /// The time until which newcomers may wait, in a drain.
     newcomers_until: Option<Instant>,
@@ -174,19 +126,11 @@ impl Places {
     /// Places for `capacity` connections.
     pub fn new(capacity: usize) -> Places {
         Places {
-            epoch: Instant::now(),
             capacity,
             entries: Vec::new(),
             free: Vec::new(),
-            used: 0,
-            sources: HashMap::new(),
-            by_places: BTreeSet::new(),
-            settled: BTreeSet::new(),
-            settling: BTreeSet::new(),
-            queue: BTreeSet::new(),
-            claims: BTreeSet::new(),
-            waiting: HashMap::new(),
-            newcomers: BTreeSet::new(),
+            holders: Holders::new(),
+            newcomers: Queue::default(),
             leaving: BTreeSet::new(),
             tickets: None,
             passing: 0,
@@ -197,12 +141,12 @@ impl Places {
 
     /// How many places are taken.
     pub fn used(&self) -> usize {
-        self.used
+        self.holders.len()
     }
 
     /// Whether a newcomer would have to wait.
     pub fn is_full(&self) -> bool {
-        self.used >= self.capacity || !self.newcomers.is_empty()
+        self.used() >= self.capacity || self.newcomers.len() > 0
     }
 
     /// The number of connections, including newcomers and leaving ones.
@@ -214,23 +158,24 @@ impl Places {
     /// [`settle`](Places::settle).
     pub fn arrive(&mut self, source: Source, now: Instant) -> (u32, bool) {
         let has_place = !self.is_full();
-        let entry = Entry {
-            class: Class::Free,
-            source,
-            since: now,
-            recorded: now,
-            has_ticket: false,
-            order: self.next_order(),
-        };
+        let class = Class::Free;
         let number = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(entry);
+            self.entries.push(Entry { source, class });
             (self.entries.len() - 1) as u32
         });
-        self.entries[number as usize] = entry;
+        self.entries[number as usize].source = source;
         if has_place {
             self.place(number, now);
         } else {
-            self.enqueue(number);
+            let order = self.next_order();
+            let newcomer = Newcomer {
+                number,
+                source,
+                order,
+                since: now,
+            };
+            self.entries[number as usize].class = Class::Newcomer(order);
+            self.newcomers.push(newcomer, self.holders.places(source));
         }
         (number, has_place)
     }
@@ -239,156 +184,10 @@ impl Places {
     /// [`needs_settling`](Places::needs_settling).
     pub fn leave(&mut self, number: u32, members: &mut impl Members) {
         self.withdraw(number);
-        self.begin_leaving(number, members);
-    }
-
-    /// Removes a connection that has ended. Then see [`needs_settling`](Places::needs_settling).
-    pub fn release(&mut self, number: u32) {
-        self.withdraw(number);
-        self.entries[number as usize].class = Class::Free;
-        self.free.push(number);
-    }
-
-    /// Whether [`settle`](Places::settle) would change anything after a connection has gone:
-    /// newcomers wait, or there are tickets for newcomers that no longer wait.
-    pub fn needs_settling(&self) -> bool {
-        !self.newcomers.is_empty() || self.tickets.is_some()
-    }
-
-    /// The number of tickets: for any connection of their holder, and for settled ones.
-    pub fn tickets(&self) -> (usize, usize) {
-        self.tickets.map_or((0, 0), |t| (t.now, t.settled))
-    }
-
-    /// Whether this connection must close after its next answer. Takes a ticket if there is one.
-    pub fn take_ticket(&mut self, number: u32, now: Instant) -> bool {
-        let entry = &mut self.entries[number as usize];
-        let Some(tickets) = &mut self.tickets else {
-            return entry.has_ticket;
-        };
-        if entry.class != Class::Placed || entry.source != tickets.holder || entry.has_ticket {
-            return entry.has_ticket;
-        }
-        let kind = if tickets.now > 0 {
-            &mut tickets.now
-        } else if tickets.settled > 0 && entry.since + SETTLED <= now {
-            &mut tickets.settled
-        } else {
-            return false;
-        };
-        *kind -= 1;
-        entry.has_ticket = true;
-        self.passing += 1;
-        true
-    }
-
-    /// Refuses all newcomers at this time at the latest.
-    pub fn limit_newcomers(&mut self, until: Instant) {
-        self.newcomers_until = Some(until);
-    }
-
-    /// Applies the rules to the waiting newcomers.
-    pub fn settle(&mut self, now: Instant, members: &mut impl Members) {
-        while let Some(&(_, _, first)) = self.queue.first() {
-            let first = Source(first);
-            if self.used < self.capacity {
-                self.admit_oldest(first, now, members);
-            } else if let Some(victim) = self.settled_victim(first, now, members) {
-                self.evict(victim, members);
-            } else if let Some((victim, newcomers)) = self.short_wait_is_over(now, members) {
-                // The place is for this source, even if other newcomers wait.
-                if self.evict(victim, members) {
-                    self.admit_oldest(newcomers, now, members);
-                }
-            } else {
-                break;
-            }
-        }
-        while self.newcomers.len() > max_newcomers(self.capacity) {
-            let Some(number) = self.least_entitled() else {
-                break;
-            };
-            self.refuse(number, now, members);
-        }
-        while let Some(number) = self.oldest_newcomer() {
-            if now < self.time_limit(number) {
-                break;
-            }
-            self.refuse(number, now, members);
-        }
-        self.issue_tickets();
-    }
-
-    /// When [`settle`](Places::settle) is due, if nothing else happens first.
-    pub fn alarm(&self, now: Instant) -> Option<Instant> {
-        let mut alarm = self.time_limit(self.oldest_newcomer()?);
-        let settling = self.settling.first();
-        if let Some(time) = settling.and_then(|key| self.sources[&Source(key.2)].settles) {
-            alarm = alarm.min(time);
-        }
-        for (time, _) in self.short_waits(self.most_places()) {
-            alarm = alarm.min(time);
-        }
-        Some(alarm.max(now + SLACK))
-    }
-
-    /// When the waits of newcomers end whose sources have fewer than `most` places, and the
-    /// sources: for each number of places the first. There are few such numbers, but may be many
-    /// sources.
-    fn short_waits(&self, most: u64) -> impl Iterator<Item = (Instant, Source)> {
-        let mut places = 0;
-        iter::from_fn(move || {
-            let &(found, _, source) = self.queue.range((places, 0, 0)..(most, 0, 0)).next()?;
-            places = found + 1;
-            let oldest = self.sources[&Source(source)].newcomers.front()?;
-            let time = self.entries[*oldest as usize].since + SHORT_WAIT;
-            Some((time, Source(source)))
-        })
-    }
-
-    fn oldest_newcomer(&self) -> Option<u32> {
-        self.newcomers.first().map(|(_, number, _)| *number as u32)
-    }
-
-    fn most_places(&self) -> u64 {
-        self.by_places.last().map_or(0, |(places, ..)| *places)
-    }
-
-    /// The key of a time, and of what it is for.
-    fn timed(&self, time: Instant, number: u32, source: Source) -> Key {
-        // 64 bits of nanoseconds last for 584 years.
-        let nanoseconds = time.saturating_duration_since(self.epoch).as_nanos() as u64;
-        (nanoseconds, u64::from(number), source.0)
-    }
-
-    fn time_limit(&self, newcomer: u32) -> Instant {
-        let limit = self.entries[newcomer as usize].since + LONG_WAIT;
-        self.newcomers_until.map_or(limit, |until| limit.min(until))
-    }
-
-    fn next_order(&mut self) -> u64 {
-        self.order += 1;
-        self.order
-    }
-
-    /// Removes a connection from the sets of its class.
-    fn withdraw(&mut self, number: u32) {
-        let entry = self.entries[number as usize];
-        match entry.class {
-            Class::Free => {}
-            Class::Newcomer => self.dequeue(number),
-            Class::Placed => self.displace(number),
-            Class::Leaving => {
-                self.leaving.remove(&numbered(entry.order, number));
-            }
-        }
-    }
-
-    fn begin_leaving(&mut self, number: u32, members: &mut impl Members) {
         let order = self.next_order();
         let entry = &mut self.entries[number as usize];
-        (entry.class, entry.order) = (Class::Leaving, order);
-        self.leaving.insert(numbered(order, number));
+        entry.class = Class::Leaving(order);
+        self.leaving.insert((order, number.into(), entry.source));
         while self.leaving.len() > max_leaving(self.capacity) {
             // A leaving connection that is in use ends soon without this.
             let longest = self.leaving.iter().map(|(_, number, _)| *number as u32);
@@ -401,229 +200,148 @@ impl Places {
         }
     }
 
+    /// Removes a connection that has ended. Then see [`needs_settling`](Places::needs_settling).
+    pub fn release(&mut self, number: u32) {
+        self.withdraw(number);
+        self.free.push(number);
+    }
+
+    /// Whether [`settle`](Places::settle) would change anything after a connection has gone:
+    /// newcomers wait, or there are tickets for newcomers that no longer wait.
+    pub fn needs_settling(&self) -> bool {
+        self.newcomers.len() > 0 || self.tickets.is_some()
+    }
+
+    /// The number of tickets: for any connection of their holder, and for settled ones.
+    pub fn tickets(&self) -> (usize, usize) {
+        self.tickets.map_or((0, 0), |t| (t.now, t.settled))
+    }
+
+    /// Whether this connection must close after its next answer. Takes a ticket if there is one.
+    pub fn take_ticket(&mut self, number: u32, now: Instant) -> bool {
+        let Entry { source, class } = &mut self.entries[number as usize];
+        let Class::Placed { since, has_ticket } = class else {
+            return false;
+        };
+        let tickets = self.tickets.as_mut().filter(|t| t.holder == *source);
+        let Some(tickets) = tickets.filter(|_| !*has_ticket) else {
+            return *has_ticket;
+        };
+        let kind = if tickets.now > 0 {
+            &mut tickets.now
+        } else if tickets.settled > 0 && *since + SETTLED <= now {
+            &mut tickets.settled
+        } else {
+            return false;
+        };
+        *kind -= 1;
+        *has_ticket = true;
+        self.passing += 1;
+        true
+    }
+
+    /// Refuses all newcomers at this time at the latest.
+    pub fn limit_newcomers(&mut self, until: Instant) {
+        self.newcomers_until = Some(until);
+    }
+
+    /// Applies the rules to the waiting newcomers.
+    pub fn settle(&mut self, now: Instant, members: &mut impl Members) {
+        while let Some(first) = self.newcomers.first() {
+            let waits_since = &mut |number| members.waits_since(number);
+            if self.used() < self.capacity {
+                self.admit(first, now, members);
+            } else if let Some(victim) = self.holders.settled_for(first.source, now, waits_since) {
+                self.evict(victim, members);
+            } else if let Some((victim, newcomer)) = self.short_wait_is_over(now, waits_since) {
+                // The place is for this newcomer, even if others come before it.
+                if self.evict(victim, members) {
+                    self.admit(newcomer, now, members);
+                }
+            } else {
+                break;
+            }
+        }
+        while self.newcomers.len() > max_newcomers(self.capacity)
+            && let Some(newcomer) = self.newcomers.least_entitled()
+        {
+            self.refuse(newcomer, members);
+        }
+        while let Some(newcomer) = self.newcomers.oldest()
+            && self.time_limit(newcomer) <= now
+        {
+            self.refuse(newcomer, members);
+        }
+        self.issue_tickets();
+    }
+
+    /// When [`settle`](Places::settle) is due, if nothing else happens first.
+    pub fn alarm(&self, now: Instant) -> Option<Instant> {
+        let limit = self.time_limit(self.newcomers.oldest()?);
+        let due = iter::once(limit)
+            .chain(self.holders.next_check())
+            .chain(self.short_waits().map(|(time, _)| time))
+            .min()?;
+        Some(due.max(now + SLACK))
+    }
+
+    /// Rule 3: when the waits of newcomers end whose sources have fewer places than another. Not
+    /// all of them: those that end first for each number of places.
+    fn short_waits(&self) -> impl Iterator<Item = (Instant, Newcomer)> {
+        let most = self.holders.largest().map_or(0, |(most, _)| most);
+        let newcomers = self.newcomers.oldest_below(most);
+        newcomers.map(|newcomer| (newcomer.since + SHORT_WAIT, newcomer))
+    }
+
+    fn time_limit(&self, newcomer: Newcomer) -> Instant {
+        let limit = newcomer.since + LONG_WAIT;
+        self.newcomers_until.map_or(limit, |until| limit.min(until))
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
     /// Gives a connection a place.
     fn place(&mut self, number: u32, now: Instant) {
         let entry = &mut self.entries[number as usize];
-        (entry.class, entry.since, entry.recorded) = (Class::Placed, now, now);
-        let source = entry.source;
-        self.used += 1;
-        self.change_places(source, |places| places + 1);
-        self.record(number, now);
-        let counts = self.sources.get(&source);
-        if counts.is_some_and(|counts| !counts.is_settled && counts.settles.is_none()) {
-            self.look_at(source, now + SETTLED);
-        }
+        entry.class = Class::Placed {
+            since: now,
+            has_ticket: false,
+        };
+        let places = self.holders.add(number, entry.source, now);
+        self.newcomers.set_places(entry.source, places);
     }
 
-    /// Takes the place of a connection away.
-    fn displace(&mut self, number: u32) {
-        let entry = self.entries[number as usize];
-        self.used -= 1;
-        self.passing -= usize::from(entry.has_ticket);
-        self.entries[number as usize].has_ticket = false;
-        let recorded = self.timed(entry.recorded, number, entry.source);
-        if let Some(counts) = self.sources.get_mut(&entry.source) {
-            counts.waiting.remove(&recorded);
-        }
-        self.change_places(entry.source, |places| places - 1);
-    }
-
-    fn enqueue(&mut self, number: u32) {
+    /// Takes a connection out of its class.
+    fn withdraw(&mut self, number: u32) {
         let entry = &mut self.entries[number as usize];
-        entry.class = Class::Newcomer;
-        let (source, order) = (entry.source, entry.order);
-        self.newcomers.insert(numbered(order, number));
-        self.unlist(source);
-        let counts = self.sources.entry(source).or_default();
-        counts.newcomers.push_back(number);
-        self.list(source);
-    }
-
-    fn dequeue(&mut self, number: u32) {
-        let Entry { source, order, .. } = self.entries[number as usize];
-        self.newcomers.remove(&numbered(order, number));
-        self.unlist(source);
-        if let Some(counts) = self.sources.get_mut(&source) {
-            counts.newcomers.retain(|other| *other != number);
-        }
-        self.list(source);
-        self.forget_if_unused(source);
-    }
-
-    /// Takes a source with newcomers out of what it is ordered and counted in, before that changes.
-    fn unlist(&mut self, source: Source) {
-        if let Some(listed) = self.listed(source) {
-            self.queue.remove(&listed.queue);
-            self.claims.remove(&listed.claim);
-            if let Some(waiting) = self.waiting.get_mut(&listed.queue.0) {
-                *waiting -= listed.newcomers;
-                if *waiting == 0 {
-                    self.waiting.remove(&listed.queue.0);
-                }
+        let source = entry.source;
+        match mem::replace(&mut entry.class, Class::Free) {
+            Class::Free => {}
+            Class::Newcomer(order) => self.newcomers.remove(source, order),
+            Class::Placed { has_ticket, .. } => {
+                self.passing -= usize::from(has_ticket);
+                let places = self.holders.remove(number, source);
+                self.newcomers.set_places(source, places);
+            }
+            Class::Leaving(order) => {
+                self.leaving.remove(&(order, number.into(), source));
             }
         }
     }
 
-    fn list(&mut self, source: Source) {
-        if let Some(listed) = self.listed(source) {
-            self.queue.insert(listed.queue);
-            self.claims.insert(listed.claim);
-            *self.waiting.entry(listed.queue.0).or_default() += listed.newcomers;
-        }
-    }
-
-    /// How a source with newcomers is ordered.
-    fn listed(&self, source: Source) -> Option<Listed> {
-        let counts = self.sources.get(&source)?;
-        let oldest = *counts.newcomers.front()?;
-        let newcomers = counts.newcomers.len();
-        let all = counts.places + newcomers as u32;
-        Some(Listed {
-            queue: counted(counts.places, self.entries[oldest as usize].order, source),
-            claim: counted(all, counts.places.into(), source),
-            newcomers,
-        })
-    }
-
-    /// Changes the number of places of a source, and the keys that contain it.
-    fn change_places(&mut self, source: Source, change: impl FnOnce(u32) -> u32) {
-        self.unlist(source);
-        let counts = self.sources.entry(source).or_default();
-        let (before, after) = (counts.places, change(counts.places));
-        counts.places = after;
-        let (was_settled, settles) = (counts.is_settled, counts.settles);
-        counts.is_settled &= after > 0;
-        counts.settles = settles.filter(|_| after > 0);
-        replace_key(&mut self.by_places, before, after, source);
-        if was_settled {
-            replace_key(&mut self.settled, before, after, source);
-        }
-        if let (0, Some(time)) = (after, settles) {
-            let key = self.timed(time, 0, source);
-            self.settling.remove(&key);
-        }
-        self.list(source);
-        self.forget_if_unused(source);
-    }
-
-    fn forget_if_unused(&mut self, source: Source) {
-        let counts = self.sources.get(&source);
-        if counts.is_some_and(|counts| counts.places == 0 && counts.newcomers.is_empty()) {
-            self.sources.remove(&source);
-        }
-    }
-
-    /// Records the earliest time at which a connection can have begun to wait.
-    fn record(&mut self, number: u32, time: Instant) {
-        let entry = self.entries[number as usize];
-        let before = self.timed(entry.recorded, number, entry.source);
-        let after = self.timed(time, number, entry.source);
-        if let Some(counts) = self.sources.get_mut(&entry.source) {
-            counts.waiting.remove(&before);
-            counts.waiting.insert(after);
-        }
-        self.entries[number as usize].recorded = time;
-    }
-
-    /// Schedules the next check of a source, which has no settled connection before `time`.
-    fn look_at(&mut self, source: Source, time: Instant) {
-        let key = self.timed(time, 0, source);
-        if let Some(counts) = self.sources.get_mut(&source) {
-            counts.settles = Some(time);
-            self.settling.insert(key);
-        }
-    }
-
-    /// The connection of `source` that has waited longest, and since when.
-    fn longest_waiting(
-        &mut self,
-        source: Source,
-        now: Instant,
-        members: &mut impl Members,
-    ) -> Option<(Instant, u32)> {
-        loop {
-            let (_, number, _) = self.sources.get(&source)?.waiting.first()?;
-            let number = *number as u32;
-            let recorded = self.entries[number as usize].recorded;
-            match members.waits_since(number) {
-                Some(since) if since <= recorded => return Some((recorded, number)),
-                Some(since) => self.record(number, since),
-                // All others began to wait no earlier.
-                None if recorded >= now => return None,
-                None => self.record(number, now),
-            }
-        }
-    }
-
-    /// The connection that loses its place to a newcomer of `source` by rule 1.
-    fn settled_victim(
-        &mut self,
-        source: Source,
-        now: Instant,
-        members: &mut impl Members,
-    ) -> Option<u32> {
-        let due = self.timed(now, u32::MAX, Source(u128::MAX));
-        while let Some(&key) = self.settling.first()
-            && key <= due
-        {
-            self.settling.remove(&key);
-            let other = Source(key.2);
-            if let Some(counts) = self.sources.get_mut(&other) {
-                counts.settles = None;
-            }
-            self.look_again(other, now, members);
-        }
-        let own = self.sources.get(&source).map_or(0, |counts| counts.places);
-        loop {
-            let &(most, _, last) = self.settled.last()?;
-            if most < u64::from(own) {
-                return None;
-            }
-            let is_own = self.settled.contains(&(most, 0, source.0));
-            let chosen = if is_own { source } else { Source(last) };
-            self.settled.remove(&(most, 0, chosen.0));
-            if let Some(counts) = self.sources.get_mut(&chosen) {
-                counts.is_settled = false;
-            }
-            if let Some(victim) = self.look_again(chosen, now, members) {
-                return Some(victim);
-            }
-        }
-    }
-
-    /// Returns the settled connection of a source that has waited longest, if there is one.
-    fn look_again(
-        &mut self,
-        source: Source,
-        now: Instant,
-        members: &mut impl Members,
-    ) -> Option<u32> {
-        match self.longest_waiting(source, now, members) {
-            Some((since, number)) if since + SETTLED <= now => {
-                let counts = self.sources.get_mut(&source)?;
-                counts.is_settled = true;
-                self.settled.insert(counted(counts.places, 0, source));
-                Some(number)
-            }
-            other => {
-                self.look_at(source, other.map_or(now, |(since, _)| since) + SETTLED);
-                None
-            }
-        }
-    }
-
-    /// The connection that loses its place by rule 3, and the source that gets it.
+    /// The connection that loses its place by rule 3, and the newcomer that gets it.
     fn short_wait_is_over(
         &mut self,
         now: Instant,
-        members: &mut impl Members,
-    ) -> Option<(u32, Source)> {
-        let &(most, _, largest) = self.by_places.last()?;
-        let mut waits = self.short_waits(most);
-        let (_, newcomers) = waits.find(|(time, _)| *time <= now)?;
-        drop(waits);
-        let (_, victim) = self.longest_waiting(Source(largest), now, members)?;
-        Some((victim, newcomers))
+        waits_since: WaitsSince<'_>,
+    ) -> Option<(u32, Newcomer)> {
+        let (_, newcomer) = self.short_waits().find(|(time, _)| *time <= now)?;
+        let (_, largest) = self.holders.largest()?;
+        let (_, victim) = self.holders.longest_waiting(largest, now, waits_since)?;
+        Some((victim, newcomer))
     }
 
     fn evict(&mut self, number: u32, members: &mut impl Members) -> bool {
@@ -634,60 +352,30 @@ impl Places {
         is_evicted
     }
 
-    fn admit_oldest(&mut self, source: Source, now: Instant, members: &mut impl Members) {
-        let counts = self.sources.get(&source);
-        let Some(number) = counts.and_then(|counts| counts.newcomers.front().copied()) else {
-            return;
-        };
-        self.dequeue(number);
-        self.place(number, now);
-        members.admit(number);
+    fn admit(&mut self, newcomer: Newcomer, now: Instant, members: &mut impl Members) {
+        self.withdraw(newcomer.number);
+        self.place(newcomer.number, now);
+        members.admit(newcomer.number);
     }
 
-    fn refuse(&mut self, number: u32, now: Instant, members: &mut impl Members) {
-        self.dequeue(number);
-        self.entries[number as usize].since = now;
-        self.begin_leaving(number, members);
-        members.refuse(number);
-    }
-
-    /// The newest newcomer of the source that has most places and newcomers.
-    fn least_entitled(&self) -> Option<u32> {
-        let (_, _, source) = self.claims.last()?;
-        self.sources
-            .get(&Source(*source))?
-            .newcomers
-            .back()
-            .copied()
+    fn refuse(&mut self, newcomer: Newcomer, members: &mut impl Members) {
+        self.leave(newcomer.number, members);
+        members.refuse(newcomer.number);
     }
 
     /// Rule 2: as many tickets as newcomers wait.
     fn issue_tickets(&mut self) {
-        self.tickets = None;
-        let Some(&(most, _, holder)) = self.by_places.last() else {
-            return;
-        };
-        let needed = self.newcomers.len().saturating_sub(self.passing);
-        if needed == 0 {
-            return;
-        }
-        let as_many = self.waiting.get(&most).copied().unwrap_or(0);
-        let now = needed.min(self.newcomers.len() - as_many);
-        self.tickets = Some(Tickets {
-            holder: Source(holder),
-            now,
-            settled: needed - now,
+        let waiting = self.newcomers.len();
+        let needed = waiting.saturating_sub(self.passing);
+        let largest = self.holders.largest().filter(|_| needed > 0);
+        self.tickets = largest.map(|(most, holder)| {
+            let now = needed.min(waiting - self.newcomers.count_with(most));
+            Tickets {
+                holder,
+                now,
+                settled: needed - now,
+            }
         });
-    }
-}
-
-/// Replaces the key of a source whose number of places has changed.
-fn replace_key(set: &mut BTreeSet<Key>, before: u32, after: u32, source: Source) {
-    if before > 0 {
-        set.remove(&counted(before, 0, source));
-    }
-    if after > 0 {
-        set.insert(counted(after, 0, source));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The unit by which connections are counted.
+//! The unit by which connections are counted, and the keys of the sets that order them.
 
 use std::net::IpAddr;
 
@@ -8,15 +8,21 @@ use crate::http::socket::Peer;
 ///
 /// An IPv6 host usually has a whole /64, so a count per address would limit nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(pub(super) u128);
+pub struct Source(u128);
+
+/// Two ranks, then a source or the source of a connection. All ordered sets have this type of key,
+/// so that the binary contains the code of only one.
+pub type Key = (u64, u64, Source);
 
 impl Source {
+    /// The first in any order. No TCP peer has the address zero.
+    pub const MIN: Source = Source(0);
+
     /// The source of a peer.
     pub fn of(peer: Peer) -> Source {
         match peer {
             Peer::Tcp(address) => Source::of_address(address.ip()),
-            // No TCP peer has the address zero.
-            Peer::Unix => Source(0),
+            Peer::Unix => Source::MIN,
         }
     }
 

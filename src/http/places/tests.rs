@@ -3,7 +3,7 @@
 mod property;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use super::*;
@@ -57,6 +57,11 @@ impl Members for Crowd {
     }
 }
 
+/// A source for each number.
+fn source(number: u32) -> Source {
+    Source::of(Peer::Tcp((Ipv4Addr::from(number), 1).into()))
+}
+
 /// Places with a crowd and a clock.
 struct World {
     places: Places,
@@ -78,8 +83,8 @@ impl World {
     }
 
     /// A connection from this source, which waits from when it has a place.
-    fn arrive(&mut self, source: u128) -> u32 {
-        let (number, has_place) = self.places.arrive(Source(source), self.now);
+    fn arrive(&mut self, from: u32) -> u32 {
+        let (number, has_place) = self.places.arrive(source(from), self.now);
         if has_place {
             self.crowd.waits.insert(number, Some(self.now));
         } else {
@@ -88,8 +93,8 @@ impl World {
         number
     }
 
-    fn arrive_many(&mut self, source: u128, count: usize) -> Vec<u32> {
-        (0..count).map(|_| self.arrive(source)).collect()
+    fn arrive_many(&mut self, from: u32, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.arrive(from)).collect()
     }
 
     fn settle(&mut self) {
@@ -404,7 +409,7 @@ fn a_drain_limits_the_wait_of_newcomers() {
 
 /// How long it takes, at the least, that some more newcomers come and go while one of each of these
 /// sources waits, and so many sources have all places.
-fn cost_of_newcomers(holders: u128, waiting: Range<u128>) -> Duration {
+fn cost_of_newcomers(holders: u32, waiting: Range<u32>) -> Duration {
     let mut world = World::new(1024);
     for place in 0..1024 {
         let number = world.arrive(place % holders);

@@ -2,44 +2,40 @@
 
 use super::*;
 
-/// What rule 1 says, read slowly.
-fn expected_victims(world: &World, newcomer: u128) -> Vec<u32> {
-    let places = &world.places;
-    let count = |source: Source| {
-        let is_its = |entry: &&Entry| entry.class == Class::Placed && entry.source == source;
-        places.entries.iter().filter(is_its).count()
-    };
-    let own = count(Source(newcomer));
-    let settled = |number: &u32| {
-        let since = world.crowd.waits.get(number).copied().flatten();
-        since.is_some_and(|since| since + SETTLED <= world.now)
-    };
-    let placed = (0..places.entries.len() as u32)
-        .filter(|number| places.entries[*number as usize].class == Class::Placed)
-        .filter(settled)
-        .filter(|number| count(places.entries[*number as usize].source) >= own);
-    let placed: Vec<u32> = placed.collect();
-    let source = |number: &u32| places.entries[*number as usize].source;
-    let Some(most) = placed.iter().map(|number| count(source(number))).max() else {
-        return Vec::new();
-    };
-    let mut best: Vec<u32> = placed.clone();
-    best.retain(|number| count(source(number)) == most);
-    if best.iter().any(|number| source(number) == Source(newcomer)) {
-        best.retain(|number| source(number) == Source(newcomer));
+/// The connections with places, and their sources.
+fn placed(places: &Places) -> Vec<(u32, Source)> {
+    numbered(places, |class| matches!(class, Class::Placed { .. }))
+}
+
+fn numbered(places: &Places, of: impl Fn(&Class) -> bool) -> Vec<(u32, Source)> {
+    let entries = (0..).zip(&places.entries);
+    entries
+        .filter(|(_, entry)| of(&entry.class))
+        .map(|(number, entry)| (number, entry.source))
+        .collect()
+}
+
+/// What rule 1 says, read slowly. Of several sources with equally many places any will do.
+fn expected_victims(world: &World, newcomer: Source) -> Vec<u32> {
+    let placed = placed(&world.places);
+    let count = |source| placed.iter().filter(|(_, other)| *other == source).count();
+    let since = |number: u32| world.crowd.waits.get(&number).copied().flatten();
+    let is_settled = |number: u32| since(number).is_some_and(|since| since + SETTLED <= world.now);
+    let own = count(newcomer);
+    let mut best = placed.clone();
+    best.retain(|(number, source)| is_settled(*number) && count(*source) >= own);
+    let most = best.iter().map(|(_, source)| count(*source)).max();
+    best.retain(|(_, source)| Some(count(*source)) == most);
+    if best.iter().any(|(_, source)| *source == newcomer) {
+        best.retain(|(_, source)| *source == newcomer);
     }
-    // Of several sources with equally many any will do: its longest-waiting one.
-    let waits = |number: &u32| world.crowd.waits[number];
-    let sources: Vec<Source> = best.iter().map(source).collect();
     let longest = |of: Source| {
-        let its = best.iter().filter(|number| source(number) == of);
-        its.map(waits).min()
+        let its = best.iter().filter(|(_, source)| *source == of);
+        its.map(|(number, _)| since(*number)).min()
     };
     best.iter()
-        .filter(|number| {
-            sources.contains(&source(number)) && Some(waits(number)) == longest(source(number))
-        })
-        .copied()
+        .filter(|(number, source)| Some(since(*number)) == longest(*source))
+        .map(|(number, _)| *number)
         .collect()
 }
 
@@ -60,24 +56,7 @@ fn any_history_ends_as_the_rules_have_it() {
             let placed: Vec<u32> = world.crowd.waits.keys().copied().collect();
             let any = |at: u64| placed.get(at as usize % placed.len().max(1)).copied();
             match (next(6), any(next(64))) {
-                (0 | 1, _) => {
-                    let source = u128::from(next(4));
-                    world.settle();
-                    let is_next = world.places.newcomers.is_empty() && world.places.is_full();
-                    let victims = expected_victims(&world, source);
-                    world.events();
-                    world.arrive(source);
-                    let evicted = world.events().into_iter().find_map(|event| match event {
-                        Evicted(number) => Some(number),
-                        _ => None,
-                    });
-                    if is_next {
-                        match evicted {
-                            Some(number) => assert!(victims.contains(&number)),
-                            None => assert!(victims.is_empty(), "{victims:?}"),
-                        }
-                    }
-                }
+                (0 | 1, _) => arrive_and_compare(&mut world, next(4) as u32),
                 (2, Some(number)) => world.begin_answer(number),
                 (3, Some(number)) => world.answer(number),
                 (4, Some(number)) => world.leave(number),
@@ -92,57 +71,54 @@ fn any_history_ends_as_the_rules_have_it() {
                     world.crowd.waits.remove(&number);
                 }
             }
-            check(&world.places);
+            assert_consistent(&world.places);
+        }
+    }
+}
+
+/// A connection arrives from this source, and one that rule 1 names is evicted for it.
+fn arrive_and_compare(world: &mut World, from: u32) {
+    world.settle();
+    let is_next = world.places.newcomers.len() == 0 && world.places.is_full();
+    let victims = expected_victims(world, source(from));
+    world.events();
+    world.arrive(from);
+    let evicted = world.events().into_iter().find_map(|event| match event {
+        Evicted(number) => Some(number),
+        _ => None,
+    });
+    if is_next {
+        match evicted {
+            Some(number) => assert!(victims.contains(&number)),
+            None => assert!(victims.is_empty(), "{victims:?}"),
         }
     }
 }
 
 /// What always holds.
-fn check(places: &Places) {
-    let of = |class: Class| {
-        places
-            .entries
-            .iter()
-            .filter(move |entry| entry.class == class)
-    };
-    assert_eq!(of(Class::Placed).count(), places.used);
-    assert!(places.used <= places.capacity);
-    assert_eq!(of(Class::Newcomer).count(), places.newcomers.len());
-    assert!(places.newcomers.len() <= max_newcomers(places.capacity));
-    assert_eq!(of(Class::Leaving).count(), places.leaving.len());
-    assert!(places.leaving.len() <= max_leaving(places.capacity));
-    assert_eq!(of(Class::Free).count(), places.free.len());
-    let passing = of(Class::Placed).filter(|entry| entry.has_ticket).count();
-    assert_eq!(passing, places.passing);
+fn assert_consistent(places: &Places) {
+    let placed = placed(places);
+    places.holders.assert_consistent(&placed);
+    let count = |source| placed.iter().filter(|(_, other)| *other == source).count();
+    let newcomers = numbered(places, |class| matches!(class, Class::Newcomer(_)));
+    places.newcomers.assert_consistent(&newcomers, count);
+    assert!(placed.len() <= places.capacity);
+    assert!(newcomers.len() <= max_newcomers(places.capacity));
+    let leaving = numbered(places, |class| matches!(class, Class::Leaving(_)));
+    assert_eq!(leaving.len(), places.leaving.len());
+    assert!(leaving.len() <= max_leaving(places.capacity));
+    let free = numbered(places, |class| matches!(class, Class::Free));
+    assert_eq!(free.len(), places.free.len());
+    let passing = numbered(places, |class| {
+        matches!(
+            class,
+            Class::Placed {
+                has_ticket: true,
+                ..
+            }
+        )
+    });
+    assert_eq!(passing.len(), places.passing);
     let (now, settled) = places.tickets();
-    assert!(now + settled <= places.newcomers.len());
-    let waiting = places.sources.values().filter(|c| !c.newcomers.is_empty());
-    assert_eq!(waiting.clone().count(), places.queue.len());
-    assert_eq!(waiting.clone().count(), places.claims.len());
-    for (as_many, count) in &places.waiting {
-        let theirs = waiting.clone().filter(|c| u64::from(c.places) == *as_many);
-        assert_eq!(theirs.map(|c| c.newcomers.len()).sum::<usize>(), *count);
-    }
-    assert_eq!(
-        places.waiting.values().sum::<usize>(),
-        places.newcomers.len()
-    );
-    let with_places = places.sources.values().filter(|counts| counts.places > 0);
-    assert_eq!(with_places.count(), places.by_places.len());
-    for (source, counts) in &places.sources {
-        let its = of(Class::Placed)
-            .filter(|entry| entry.source == *source)
-            .count();
-        assert_eq!(its, counts.places as usize);
-        assert_eq!(counts.waiting.len(), its);
-        assert!(its > 0 || !counts.newcomers.is_empty(), "it is forgotten");
-        let is_known = counts.is_settled || counts.settles.is_some();
-        assert_eq!(is_known, its > 0, "it will be looked at");
-        let is_settled = places.settled.contains(&counted(counts.places, 0, *source));
-        assert_eq!(counts.is_settled, is_settled);
-    }
-    assert_eq!(
-        places.settled.len() + places.settling.len(),
-        places.by_places.len()
-    );
+    assert!(now + settled <= newcomers.len());
 }
