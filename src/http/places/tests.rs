@@ -327,6 +327,19 @@ fn too_many_newcomers_and_late_ones_are_refused() {
 }
 
 #[test]
+fn places_and_newcomers_count_together_for_a_refusal() {
+    let mut world = World::new(5);
+    for number in [world.arrive_many(1, 3), world.arrive_many(2, 2)].concat() {
+        world.begin_answer(number);
+    }
+    world.arrive(1);
+    let waiting = world.arrive_many(2, 4);
+    assert_eq!(world.decisions(), []);
+    world.arrive(3);
+    assert_eq!(world.decisions(), [Refused(waiting[3])]);
+}
+
+#[test]
 fn a_newcomer_that_goes_is_forgotten() {
     let mut world = World::new(2);
     let [first, other] = world.arrive_many(1, 2)[..] else {
