@@ -21,8 +21,7 @@ pub type WaitsSince<'a> = &'a mut dyn FnMut(u32) -> Option<Instant>;
 struct Holder {
     /// Its connections, by the earliest time at which each can have begun to wait.
     waiting: BTreeSet<Key>,
-    /// The earliest time at which one of them can have waited for long. `None` if one had at the
-    /// last check.
+    /// The earliest time at which one of them can have settled. `None` if one had at the last check.
     settles: Option<u64>,
 }
 
@@ -36,7 +35,7 @@ pub struct Holders {
     sources: HashMap<Source, Holder>,
     /// All sources, by their places.
     by_places: BTreeSet<Key>,
-    /// The sources with a connection that had waited for long at the last check, by their places.
+    /// The sources with a settled connection at the last check, by their places.
     settled: BTreeSet<Key>,
     /// The other sources, by [`Holder::settles`].
     settling: BTreeSet<Key>,
@@ -128,7 +127,7 @@ impl Holders {
         self.settling.first().map(|(time, ..)| self.time(*time))
     }
 
-    /// Checks whether a source has a settled connection, and returns the one that has waited longest.
+    /// Checks whether a source has a settled connection. Returns the one that has waited longest.
     fn check(&mut self, source: Source, now: Instant, waits_since: WaitsSince<'_>) -> Option<u32> {
         let longest = self.longest_waiting(source, now, waits_since);
         let settles = longest.map_or(now, |(since, _)| since) + SETTLED;

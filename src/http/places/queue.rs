@@ -11,9 +11,9 @@ use super::source::{Key, Source};
 pub struct Newcomer {
     /// Its number.
     pub number: u32,
-    /// Whose it is.
+    /// By what it is counted.
     pub source: Source,
-    /// Its rank: greater than that of all newcomers before it.
+    /// Its rank by arrival.
     pub order: u64,
     /// Since when it waits.
     pub since: Instant,

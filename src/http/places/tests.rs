@@ -9,11 +9,11 @@ use std::ops::Range;
 use super::*;
 use crate::http::socket::Peer;
 
-/// Connections as the engine has them: each waits since some time, or is being served.
+/// Stands in for the engine's connections: each has waited since some time, or has work to do.
 #[derive(Default)]
 struct Crowd {
     waits: HashMap<u32, Option<Instant>>,
-    /// Those that leave and are in use.
+    /// Leaving connections that are in use.
     in_use: Vec<u32>,
     events: Vec<Happened>,
 }
@@ -82,7 +82,7 @@ impl World {
         self.now += Duration::from_millis(milliseconds);
     }
 
-    /// A connection from this source, which waits from when it has a place.
+    /// A connection from this source. It waits for its peer as soon as it has a place.
     fn arrive(&mut self, from: u32) -> u32 {
         let (number, has_place) = self.places.arrive(source(from), self.now);
         if has_place {
@@ -112,7 +112,7 @@ impl World {
         self.settle();
     }
 
-    /// It is being served.
+    /// From now on the connection has work to do.
     fn begin_answer(&mut self, number: u32) {
         self.crowd.waits.insert(number, None);
     }
@@ -125,7 +125,7 @@ impl World {
         std::mem::take(&mut self.crowd.events)
     }
 
-    /// The events but for leaving connections that were closed.
+    /// The events, without closes of leaving connections.
     fn decisions(&mut self) -> Vec<Happened> {
         let mut events = self.events();
         events.retain(|event| !matches!(event, Closed(_)));
@@ -164,9 +164,9 @@ fn a_newcomer_gets_the_place_of_the_longest_waiting_of_the_largest_source() {
     world.pass(1);
     let next = world.arrive(3);
     assert_eq!(world.events(), [Evicted(third), Admitted(next)]);
-    // Sources 1 and 2 have one place each, source 3 has two: its own, or one with as many.
+    // Sources 1 and 2 have one place each, source 3 has two: only its own can be evicted.
     let own = world.arrive(3);
-    assert_eq!(world.events(), [], "its own have waited for less than 1 s");
+    assert_eq!(world.events(), [], "its own have waited less than 1 s");
     world.pass(999);
     world.settle();
     assert_eq!(world.events(), [Evicted(newcomer), Admitted(own)]);
@@ -174,7 +174,7 @@ fn a_newcomer_gets_the_place_of_the_longest_waiting_of_the_largest_source() {
 }
 
 #[test]
-fn of_sources_with_equal_places_the_newcomers_own_gives_one() {
+fn of_sources_with_equal_places_the_newcomers_own_loses_one() {
     for own in [1, 2] {
         let mut world = World::new(4);
         let connections = [world.arrive_many(1, 2), world.arrive_many(2, 2)];
@@ -186,7 +186,7 @@ fn of_sources_with_equal_places_the_newcomers_own_gives_one() {
 }
 
 #[test]
-fn who_is_served_or_has_just_been_keeps_its_place_for_its_own_source() {
+fn rule_1_spares_busy_and_recently_answered_connections() {
     let mut world = World::new(2);
     let [first, second] = world.arrive_many(1, 2)[..] else {
         panic!()
@@ -223,7 +223,7 @@ fn a_source_with_fewer_places_waits_50_ms_at_most() {
 }
 
 #[test]
-fn nobody_in_the_middle_of_an_answer_is_closed() {
+fn rule_3_spares_connections_that_are_answering() {
     let mut world = World::new(2);
     let crowd = world.arrive_many(1, 2);
     crowd.iter().for_each(|number| world.begin_answer(*number));
@@ -240,7 +240,7 @@ fn nobody_in_the_middle_of_an_answer_is_closed() {
 }
 
 #[test]
-fn the_largest_source_passes_on_places_with_its_next_answers() {
+fn connections_of_the_largest_source_close_after_their_answers() {
     let mut world = World::new(4);
     let crowd = world.arrive_many(1, 3);
     let other = world.arrive(2);
@@ -250,20 +250,24 @@ fn the_largest_source_passes_on_places_with_its_next_answers() {
     assert!(world.places.take_ticket(crowd[0], world.now));
     assert!(
         world.places.take_ticket(crowd[0], world.now),
-        "it stays the last"
+        "its ticket is kept"
     );
     assert_eq!(world.places.tickets(), (1, 0));
     assert!(world.places.take_ticket(crowd[1], world.now));
     assert!(!world.places.take_ticket(crowd[2], world.now));
     world.leave(crowd[0]);
     assert!(matches!(world.decisions()[..], [Admitted(_)]));
-    assert_eq!(world.places.tickets(), (0, 0), "one more is about to leave");
+    assert_eq!(
+        world.places.tickets(),
+        (0, 0),
+        "another ticket is still out"
+    );
     world.leave(crowd[1]);
     assert!(matches!(world.decisions()[..], [Admitted(_)]));
 }
 
 #[test]
-fn for_its_own_source_a_place_passes_on_once_a_second() {
+fn a_ticket_for_the_own_source_needs_a_settled_connection() {
     let mut world = World::new(2);
     let crowd = world.arrive_many(1, 2);
     crowd.iter().for_each(|number| world.begin_answer(*number));
@@ -340,7 +344,7 @@ fn places_and_newcomers_count_together_for_a_refusal() {
 }
 
 #[test]
-fn a_newcomer_that_goes_is_forgotten() {
+fn a_newcomer_that_has_gone_gets_no_place() {
     let mut world = World::new(2);
     let [first, other] = world.arrive_many(1, 2)[..] else {
         panic!()
@@ -354,7 +358,7 @@ fn a_newcomer_that_goes_is_forgotten() {
 }
 
 #[test]
-fn nobody_makes_room_for_a_newcomer_that_has_gone() {
+fn tickets_for_a_newcomer_that_has_gone_are_withdrawn() {
     let mut world = World::new(1);
     let first = world.arrive(1);
     world.begin_answer(first);
@@ -368,7 +372,7 @@ fn nobody_makes_room_for_a_newcomer_that_has_gone() {
 }
 
 #[test]
-fn so_many_leave_and_no_more() {
+fn too_many_leaving_connections_are_closed() {
     let mut world = World::new(8);
     let crowd = world.arrive_many(1, 8);
     world.leave(crowd[0]);
@@ -381,7 +385,7 @@ fn so_many_leave_and_no_more() {
 }
 
 #[test]
-fn one_that_is_in_use_is_closed_later() {
+fn a_leaving_connection_in_use_is_closed_later() {
     let mut world = World::new(4);
     let crowd = world.arrive_many(1, 4);
     world.crowd.in_use.extend([crowd[0], crowd[1]]);
@@ -393,7 +397,7 @@ fn one_that_is_in_use_is_closed_later() {
 }
 
 #[test]
-fn who_is_refused_is_not_closed_for_its_own_sake() {
+fn a_refused_newcomer_does_not_close_itself() {
     let mut world = World::new(4);
     let first = world.arrive(1);
     world.leave(first);
@@ -420,8 +424,8 @@ fn a_drain_limits_the_wait_of_newcomers() {
     assert_eq!(world.events(), [Refused(newcomer)]);
 }
 
-/// How long it takes, at the least, that some more newcomers come and go while one of each of these
-/// sources waits, and so many sources have all places.
+/// The shortest time in which 50 newcomers come and go, while one newcomer of each source in
+/// `waiting` waits and `holders` sources share all places.
 fn cost_of_newcomers(holders: u32, waiting: Range<u32>) -> Duration {
     let mut world = World::new(1024);
     for place in 0..1024 {

@@ -1,10 +1,9 @@
-//! What always holds, for the property test of the rules.
+//! The invariants of [`Holders`], which the property test of the rules checks.
 
 use super::*;
 
 impl Holders {
-    /// Panics unless this holds just these connections, each source in the sets in which it is to
-    /// be.
+    /// Panics unless these are the connections with places, and the sets agree with them.
     pub fn assert_consistent(&self, placed: &[(u32, Source)]) {
         assert_eq!(self.len, placed.len());
         for (number, source) in placed {
@@ -13,7 +12,7 @@ impl Holders {
         }
         for (source, holder) in &self.sources {
             let its = placed.iter().filter(|(_, other)| other == source).count();
-            assert!(its > 0, "it is forgotten");
+            assert!(its > 0, "a source without places is kept");
             assert_eq!(holder.waiting.len(), its);
             let key = (its as u64, 0, *source);
             assert!(self.by_places.contains(&key));

@@ -1,9 +1,10 @@
-//! What always holds, for the property test of the rules.
+//! The invariants of [`Queue`], which the property test of the rules checks.
 
 use super::*;
 
 impl Queue {
-    /// Panics unless these are the newcomers, and `places` of each source is known.
+    /// Panics unless these are the newcomers, `places` tells the places of each source, and the sets
+    /// agree with both.
     pub fn assert_consistent(&self, newcomers: &[(u32, Source)], places: impl Fn(Source) -> usize) {
         assert_eq!(self.len, newcomers.len());
         for (source, group) in &self.groups {
@@ -12,7 +13,7 @@ impl Queue {
                 .iter()
                 .map(|n| (n.number, n.source))
                 .collect();
-            assert!(!its.is_empty(), "it is forgotten");
+            assert!(!its.is_empty(), "a source without newcomers is kept");
             its.sort();
             let mut expected = newcomers.to_vec();
             expected.retain(|(_, other)| other == source);

@@ -1,4 +1,4 @@
-//! Random histories, against a slow reading of the same rules.
+//! Random histories, compared with a slow reading of the rules.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn numbered(places: &Places, of: impl Fn(&Class) -> bool) -> Vec<(u32, Source)> 
         .collect()
 }
 
-/// What rule 1 says, read slowly. Of several sources with equally many places any will do.
+/// What rule 1 allows, read slowly: any of several sources with equally many places will do.
 fn expected_victims(world: &World, newcomer: Source) -> Vec<u32> {
     let placed = placed(&world.places);
     let count = |source| placed.iter().filter(|(_, other)| *other == source).count();
@@ -40,7 +40,7 @@ fn expected_victims(world: &World, newcomer: Source) -> Vec<u32> {
 }
 
 #[test]
-fn any_history_ends_as_the_rules_have_it() {
+fn random_histories_follow_the_rules() {
     let mut random = 7_u64;
     let mut next = |below: u64| {
         random = random
@@ -76,7 +76,7 @@ fn any_history_ends_as_the_rules_have_it() {
     }
 }
 
-/// A connection arrives from this source, and one that rule 1 names is evicted for it.
+/// A connection arrives from this source, and one that rule 1 allows is evicted for it.
 fn arrive_and_compare(world: &mut World, from: u32) {
     world.settle();
     let is_next = world.places.newcomers.len() == 0 && world.places.is_full();
