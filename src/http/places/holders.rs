@@ -21,7 +21,7 @@ pub type WaitsSince<'a> = &'a mut dyn FnMut(u32) -> Option<Instant>;
 struct Holder {
     /// Its connections, by the earliest time at which each can have begun to wait.
     waiting: BTreeSet<Key>,
-    /// The earliest time at which one of them can have settled. `None` if one had at the last check.
+    /// The earliest time at which one of them can be settled. `None` if one was at the last check.
     settles: Option<u64>,
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 
 impl Queue {
-    /// Panics unless these are the newcomers, `places` tells the places of each source, and the sets
-    /// agree with both.
+    /// Panics unless these are the newcomers, and the sets agree with them and with `places`, the
+    /// places of each source.
     pub fn assert_consistent(&self, newcomers: &[(u32, Source)], places: impl Fn(Source) -> usize) {
         assert_eq!(self.len, newcomers.len());
         for (source, group) in &self.groups {
