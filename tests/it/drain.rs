@@ -1,4 +1,4 @@
-//! The end of a server: what has been asked is answered, and within ten seconds it is over.
+//! The drain: requests that were sent are answered, and the server ends within ten seconds.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::support::tenant::Tenant;
 use crate::support::usage::usage;
 use crate::support::wait_until;
 
-/// Clients that ask without pause until the server goes away. A request is owed an answer when it
-/// was on its way before the signal.
+/// Clients that send requests without pause until the server has ended. A request that was sent
+/// before the signal must be answered.
 struct Load {
     signalled: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -60,7 +60,7 @@ fn ask_until_refused(
         };
         loop {
             let sent = client.try_send(REQUEST);
-            let owed = !is_over();
+            let must_be_answered = !is_over();
             match sent.and_then(|()| client.try_response(false)) {
                 Ok(response) => {
                     assert_eq!(response.status, 200);
@@ -69,7 +69,7 @@ fn ask_until_refused(
                         break;
                     }
                 }
-                Err(_) if !owed => return,
+                Err(_) if !must_be_answered => return,
                 Err(error) => panic!("a request before the signal got no answer: {error}"),
             }
         }
@@ -95,17 +95,17 @@ fn twenty_drains_under_load_lose_nothing() {
 }
 
 #[test]
-fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
+fn a_drain_takes_one_request_of_connections_without_an_answer() {
     let mut server = Besieged::start(&[]);
     let addr = server.addr();
     let mut fresh = Client::connect(addr);
     let mut silent = Client::connect(addr);
     let mut idle = Client::connect(addr);
-    // Connections are accepted in order: with this answer all three are.
+    // Connections are accepted in order, so this answer shows that all three are.
     assert_eq!(idle.request("GET", PUBLIC, &[]).status, 200);
     server.postern.signal("INT");
     server.postern.wait_for_log("draining");
-    // At once: the server allows 2 s, and this machine may be slow.
+    // The server allows 2 s, and this machine may be slow, so the request goes out at once.
     let response = fresh.request("GET", PUBLIC, &[]);
     idle.assert_closed();
     assert_eq!(
@@ -121,20 +121,20 @@ fn a_drain_takes_one_more_request_of_who_was_not_answered_yet() {
 }
 
 #[test]
-fn what_was_sent_before_the_signal_is_answered() {
+fn requests_sent_before_the_signal_are_answered() {
     for _ in 0..5 {
         let mut server = Besieged::start(&[]);
         let mut idle = answered(A, &server.postern);
         let mut fresh = Client::connect_from(A, server.addr());
         wait_until_read(server.addr(), [&idle, &fresh]);
-        // The signal, the requests and the last connection are there at the same time.
+        // The server finds the signal, the requests and the last connection at the same time.
         server.postern.signal("STOP");
         idle.send(REQUEST);
         fresh.send(REQUEST);
         let mut last = asking(A, server.addr());
         server.postern.signal("TERM");
         server.postern.signal("CONT");
-        // The first answers may be under way before the signal is seen.
+        // The server may answer the first ones before it sees the signal.
         for client in [&mut idle, &mut fresh, &mut last] {
             assert_eq!(client.response().status, 200);
             client.assert_closed();
@@ -150,7 +150,7 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
         let addr = stalled.addr();
         let mut holders = stalled.hold(A, 2);
         let [mut asked] = newcomers([B], &stalled.postern)?;
-        // Accepted before the signal, and without a place as well. It will send something yet.
+        // Also accepted before the signal and without a place. It sends its request later.
         let mut silent = Client::connect_from(B, addr);
         wait_until_read(addr, [&silent]);
         are_under_way(&holders)?;
@@ -171,7 +171,7 @@ fn a_drain_answers_requests_under_way_and_newcomers() {
 }
 
 #[test]
-fn a_newcomer_that_asks_for_nothing_does_not_hold_up_a_drain() {
+fn a_silent_newcomer_does_not_delay_a_drain() {
     in_time(|| {
         let mut stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
         let addr = stalled.addr();
@@ -183,7 +183,7 @@ fn a_newcomer_that_asks_for_nothing_does_not_hold_up_a_drain() {
         stalled.postern.signal("TERM");
         stalled.postern.wait_for_log("draining");
         are_under_way(&holder)?;
-        // Now the newcomer has the place.
+        // This gives the place to the newcomer.
         stalled.release();
         silent.assert_closed();
         assert_eq!(stalled.postern.wait_exit().code(), Some(0));
@@ -193,7 +193,7 @@ fn a_newcomer_that_asks_for_nothing_does_not_hold_up_a_drain() {
     });
 }
 
-/// Sets the soft limit of the descriptors that a process may have.
+/// Sets the soft limit of a process's descriptors.
 fn limit_descriptors(pid: u32, limit: u64) {
     let words = [format!("--pid={pid}"), format!("--nofile={limit}:")];
     let status = Command::new("prlimit").args(words).status().unwrap();
@@ -201,13 +201,13 @@ fn limit_descriptors(pid: u32, limit: u64) {
 }
 
 #[test]
-fn requests_that_wait_in_the_backlog_do_not_hold_up_a_drain() {
+fn requests_in_the_backlog_do_not_delay_a_drain() {
     in_time(|| {
         let mut stalled = Stalled::start(&[]);
         let (addr, pid) = (stalled.addr(), stalled.postern.pid());
         let mut idle = answered(A, &stalled.postern);
         wait_until_read(addr, [&idle]);
-        // Nothing is accepted for a while, also not when there are descriptors again.
+        // After a failed accept the server pauses, even if there are descriptors again.
         limit_descriptors(pid, usage(pid).descriptors);
         let mut asking = [0; 3].map(|_| {
             let mut client = Client::connect_from(A, addr);
@@ -231,7 +231,7 @@ fn requests_that_wait_in_the_backlog_do_not_hold_up_a_drain() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_holds_up_a_drain_for_ten_seconds_at_most() {
+fn a_peer_that_does_not_read_delays_a_drain_by_ten_seconds_at_most() {
     let mut server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "3600")]);
     let client = Client::connect(server.addr());
     client.stream().set_nonblocking(true).unwrap();

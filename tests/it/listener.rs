@@ -1,5 +1,5 @@
-//! A listener that nothing stops: strangers that send anything, send nothing, or go away at any
-//! byte, on a host that is short of everything.
+//! The listener against clients that send anything, send nothing, or close after any byte, and on a
+//! host that is short of descriptors and log space.
 
 use std::fs::File;
 use std::io::Read;
@@ -54,12 +54,12 @@ fn a_header_of_200_mb_and_100_000_headers_are_cut_off() {
         let mut client = Client::connect(server.addr());
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\nB: ");
         let piece = piece();
-        // The server has answered long before and throws the rest away, or has closed by now.
+        // The server has answered long before, and discards the rest or has closed.
         let sent = (0..count)
             .take_while(|_| client.try_send(&piece).is_ok())
             .count();
         server.assert_memory_below(16 * MIB);
-        // A reset may have overtaken the answer on its way to a client that would not stop.
+        // The client kept sending, so a reset may have discarded the answer.
         if let Ok(response) = client.try_response(false) {
             assert_eq!(response.status, 431, "after {sent} pieces");
         }
@@ -98,7 +98,7 @@ fn a_dripping_head_has_a_deadline_as_a_whole() {
 }
 
 #[test]
-fn who_keeps_sending_after_the_last_answer_is_cut_off() {
+fn a_client_that_sends_after_the_last_answer_is_cut_off() {
     let server = Besieged::start(&[]);
     let mut client = Client::connect(server.addr());
     client.send("a".repeat(20_000));
@@ -107,18 +107,18 @@ fn who_keeps_sending_after_the_last_answer_is_cut_off() {
     while client.try_send([b'a'; 10_000]).is_ok() {
         assert!(
             started.elapsed() < crate::support::PATIENCE,
-            "it is read for ever"
+            "the server never stops reading"
         );
     }
     server.assert_unharmed();
 }
 
 #[test]
-fn who_never_reads_is_cut_off() {
+fn a_client_that_never_reads_is_cut_off() {
     let server = Besieged::start(&[("WRITE_TIMEOUT_SECONDS", "1")]);
     let mut client = Client::connect_narrow(A, server.addr());
     let requests = REQUEST.repeat(100);
-    // Until the buffers of both sides are full and the server has given up.
+    // Ends when the buffers of both sides are full and the server has closed.
     while client.try_send(&requests).is_ok() {}
     server.assert_memory_below(16 * MIB);
     server.assert_unharmed();
@@ -143,7 +143,7 @@ fn the_unspecified_ipv6_address_is_every_address() {
 }
 
 #[test]
-fn two_thousand_connections_reset_behind_their_request() {
+fn two_thousand_connections_are_reset_after_their_requests() {
     let server = Besieged::start(&[("RUST_LOG", "warn")]);
     for _ in 0..2_000 {
         let mut client = Client::connect(server.addr());
@@ -175,8 +175,8 @@ fn a_descriptor_limit_lowers_the_number_of_connections() {
     server
         .postern
         .wait_for_log("serving 21 connections at once");
-    // So many have places, as many wait for one, a quarter as many are leaving, and 16 are kept for
-    // other uses.
+    // 21 have places, as many wait for one, a quarter as many are leaving, and 16 descriptors are
+    // kept for other uses.
     let mut leaving: Vec<_> = (0..10).map(|_| answered(A, &server.postern)).collect();
     for client in &mut leaving {
         let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
@@ -225,7 +225,7 @@ fn a_full_or_closed_standard_error_stops_nothing() {
                     "{kind} at {level}"
                 );
             }
-            // The keys are on their way.
+            // The server may still be fetching the keys.
             let protected = [("Authorization", authorization.as_str())];
             wait_until(&format!("{kind} at {level}: a token is accepted"), || {
                 client.request("GET", PROTECTED, &protected).status == 200

@@ -1,4 +1,4 @@
-//! What peers can make the server's kernel hold for them, whatever they send and do not read.
+//! How much kernel memory a peer can take, whatever it sends and does not read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -24,23 +24,23 @@ const PEERS: usize = 16;
 const LAST: &str =
     "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// A peer that sends without end, and waits for nothing.
+/// A peer that keeps sending, on a non-blocking socket.
 struct Peer {
     client: Client,
-    /// What it repeats, how much of that has been sent, and the most that it sends at once.
+    /// The bytes it repeats, how many of them are sent, and the most it sends at once.
     sending: Vec<u8>,
     sent: usize,
     piece: usize,
     /// How much it reads before it stops.
     enough: usize,
-    /// When the server's kernel last took something.
+    /// When the kernel last took bytes.
     taken: Instant,
 }
 
 impl Peer {
     fn new(client: Client) -> Peer {
         client.stream().set_nonblocking(true).unwrap();
-        // What this end keeps only takes time to fill.
+        // A large send buffer at this end would only take time to fill.
         let socket = SockRef::from(client.stream());
         socket.set_send_buffer_size(16 * 1024).unwrap();
         Peer {
@@ -57,8 +57,8 @@ impl Peer {
         Peer::new(Client::connect_from(source, addr))
     }
 
-    /// Some that take large buffers, and some that send in packets which take more than their
-    /// bytes.
+    /// Some peers that make the kernel grow its buffers, and some whose small packets take more
+    /// memory than their bytes.
     fn connect_all(source: IpAddr, addr: SocketAddr) -> Vec<Peer> {
         let connect = |at| match [0, 2 * REQUEST.len(), 20, 3][at % 4] {
             0 => Peer::connect(source, addr),
@@ -71,8 +71,8 @@ impl Peer {
         (0..PEERS).map(connect).collect()
     }
 
-    /// Sends what is taken at once, but not for long. Whether the connection is over, reading
-    /// tells.
+    /// Sends until the kernel takes no more, 100 times at most. A closed connection is found by
+    /// [`read`](Peer::read).
     fn send(&mut self) {
         for _ in 0..100 {
             let rest = &self.sending[self.sent..];
@@ -85,7 +85,8 @@ impl Peer {
         }
     }
 
-    /// Reads what is there, up to so much, and says how much that was.
+    /// Reads what has arrived, up to `most` bytes, and returns how many. Panics if the connection
+    /// is closed.
     fn read(&mut self, most: usize) -> usize {
         match self.client.stream().read(&mut vec![0; most]) {
             Ok(count) => {
@@ -100,13 +101,13 @@ impl Peer {
     }
 }
 
-/// Panics when the kernel holds more for one of the server's sockets, or for all, than it may.
+/// Panics if the kernel holds more than [`EACH`] for one of the server's sockets, or on average.
 #[track_caller]
 fn assert_bounded(addr: SocketAddr, peers: usize, when: &str) {
     let mut sockets = sockets(addr.port());
     sockets.sort_by_key(|socket| socket.memory);
     let all: u64 = sockets.iter().map(|socket| socket.memory).sum();
-    let most = sockets.last().expect("there are some");
+    let most = sockets.last().expect("the server has sockets");
     assert!(
         most.memory <= EACH && all <= EACH * peers as u64,
         "{when}: {all} bytes for all, the most for {most:?}"
@@ -114,19 +115,19 @@ fn assert_bounded(addr: SocketAddr, peers: usize, when: &str) {
 }
 
 fn send_until_full(peers: &mut [Peer], quiet: Duration) {
-    wait_until("nothing more is taken", || {
+    wait_until("the kernel takes no more", || {
         peers.iter_mut().for_each(Peer::send);
         peers.iter().all(|peer| peer.taken.elapsed() > quiet)
     });
 }
 
-/// Has them pipeline and read for a moment, so that the kernel has every reason to give larger
-/// buffers to the server's sockets; then read nothing, and drip.
+/// Lets the peers pipeline and read for a moment, so that the kernel would grow the buffers of the
+/// server's sockets. Then they read nothing, and then little by little.
 fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
     let mut read = vec![0; peers.len()];
     wait_until_within(
         2 * crate::support::PATIENCE,
-        "they have read enough",
+        "all peers have read enough",
         || {
             for (peer, read) in peers.iter_mut().zip(&mut read) {
                 peer.send();
@@ -152,7 +153,7 @@ fn assert_takes_little(mut peers: Vec<Peer>, addr: SocketAddr) {
 }
 
 #[test]
-fn who_pipelines_and_stops_reading_takes_little() {
+fn a_peer_that_pipelines_and_stops_reading_takes_little_memory() {
     let settings = [("WRITE_TIMEOUT_SECONDS", "3600"), ("RUST_LOG", "warn")];
     let server = Besieged::start(&settings);
     let peers = Peer::connect_all(A, server.addr());
@@ -161,14 +162,15 @@ fn who_pipelines_and_stops_reading_takes_little() {
 }
 
 #[test]
-fn who_pipelines_to_a_passed_socket_takes_little() {
+fn a_peer_that_pipelines_to_a_passed_socket_takes_little_memory() {
     let tenant = Tenant::start();
     for comes_before in [false, true] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let mut peers = Vec::new();
         if comes_before {
-            // Only who makes the socket can bound what they may send before there is a server.
+            // Before the server starts, only the process that made the socket can bound what peers
+            // send.
             let socket = SockRef::from(&listener);
             socket.set_recv_buffer_size(12 * 1024).unwrap();
             socket.set_send_buffer_size(12 * 1024).unwrap();
@@ -187,13 +189,13 @@ fn who_pipelines_to_a_passed_socket_takes_little() {
 }
 
 #[test]
-fn who_came_before_the_server_is_served() {
+fn connections_made_before_the_server_starts_are_served() {
     let tenant = Tenant::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    // What the kernel has told them of its buffers, no server can take back.
+    // The kernel has announced large buffers to them, which the server cannot take back.
     let addr = listener.local_addr().unwrap();
     let mut peers: Vec<_> = (0..PEERS).map(|_| Peer::connect(A, addr)).collect();
-    // Packets that are dropped for want of room come again late, and later each time.
+    // Packets that find no room are dropped, and sent again ever later.
     let postern = Postern::builder(&tenant)
         .socket(listener)
         .env("HEAD_TIMEOUT_SECONDS", "3600")
@@ -203,7 +205,7 @@ fn who_came_before_the_server_is_served() {
         peer.piece = 2 * REQUEST.len();
     }
     let mut read = vec![0; PEERS];
-    wait_until("they have read enough", || {
+    wait_until("all peers have read enough", || {
         for (peer, read) in peers.iter_mut().zip(&mut read) {
             peer.send();
             *read += peer.read(256 * 1024);
@@ -214,7 +216,7 @@ fn who_came_before_the_server_is_served() {
 }
 
 #[test]
-fn what_is_sent_and_not_read_takes_little() {
+fn unread_requests_take_little_memory() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "16")]);
         let addr = stalled.addr();
@@ -226,10 +228,10 @@ fn what_is_sent_and_not_read_takes_little() {
         };
         let mut peers: Vec<_> = holders.iter().map(behind).collect();
         send_until_full(&mut peers, quiet);
-        assert_bounded(addr, PEERS, "behind requests that are under way");
+        assert_bounded(addr, PEERS, "behind requests in progress");
         let mut newcomers: Vec<_> = (0..PEERS).map(|_| Peer::connect(B, addr)).collect();
         send_until_full(&mut newcomers, quiet);
-        assert_bounded(addr, 2 * PEERS, "where there is no place");
+        assert_bounded(addr, 2 * PEERS, "without a place");
         are_under_way(&holders)?;
         let waiting: Vec<_> = newcomers.into_iter().map(|peer| peer.client).collect();
         are_under_way(&waiting)
@@ -237,18 +239,18 @@ fn what_is_sent_and_not_read_takes_little() {
 }
 
 #[test]
-fn what_closed_connections_leave_behind_is_soon_little() {
+fn closed_connections_soon_leave_little_memory_in_use() {
     const COUNT: usize = 1000;
     let settings = [("WRITE_TIMEOUT_SECONDS", "1"), ("RUST_LOG", "error")];
     let server = Besieged::start(&settings);
     let mut peers = Vec::new();
     for at in 0..COUNT {
         let mut client = Client::connect_narrow(A, server.addr());
-        // Some of the answers fit into what is reserved for them, some do not.
+        // Some answers fit into the buffers, some do not.
         let _ = client.try_send(REQUEST.repeat(at % 60) + LAST);
         peers.push(client);
     }
-    // Nobody has read anything, and the server is done with all of them.
+    // No client has read anything, and the server has closed all connections.
     wait_for_usage(server.postern.pid(), |now| {
         now.descriptors <= server.before.descriptors
     });
@@ -265,7 +267,7 @@ fn what_closed_connections_leave_behind_is_soon_little() {
 fn a_slow_reader_gets_everything() {
     const COUNT: usize = 51;
     let server = Besieged::start(&[]);
-    // Bytes for each read, and the time between two of them: 140 KB and 14 KB per second.
+    // Bytes of a read, and the pause after it: 140 KB and 14 KB per second.
     for (bytes, pause) in [(1400, 10), (140, 10)] {
         let mut client = Client::connect_narrow(A, server.addr());
         client.send(REQUEST.repeat(COUNT - 1) + LAST);

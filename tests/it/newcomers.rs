@@ -1,4 +1,4 @@
-//! Connections that there is no place for: who waits, who is next, and who is told to come again.
+//! Connections without a place: which of them wait, get the next place, or are refused.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -14,10 +14,10 @@ use crate::support::sockets::wait_until_accepted_unread;
 use crate::support::usage::usage;
 use crate::support::{Ending, wait_until};
 
-/// After this, who waits goes for anyone with no more places.
+/// A connection that has waited this long can lose its place to an address with as many places.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Waits until one of these has been answered or closed, and says which.
+/// Waits until one of these has been answered or closed, and returns its index.
 #[track_caller]
 fn first_to_end(clients: &[Client]) -> usize {
     let ended = || clients.iter().position(|client| !client.is_silent());
@@ -26,17 +26,18 @@ fn first_to_end(clients: &[Client]) -> usize {
 }
 
 #[test]
-fn those_whose_address_has_fewest_places_come_first_and_of_them_the_oldest() {
+fn newcomers_with_fewest_places_come_first_then_the_oldest_ones() {
     in_time(|| {
         let stalled = Stalled::start(&[]);
         let mut holders = stalled.hold(A, 2);
         holders.extend(stalled.hold(B, 1));
-        // Waits for less than a second, and has as few as anybody here.
+        // Its address has as few places as any here, and it has waited for less than a second, so
+        // it is not evicted.
         let begun = Instant::now();
         let leaving = answered(C, &stalled.postern);
         let mut waiting = Vec::from(newcomers([A, A, B, D], &stalled.postern)?);
         are_under_way(&holders)?;
-        // As places become free, one at a time.
+        // Each answered newcomer frees its place for the next one when it is dropped.
         drop(leaving);
         for expected in [3, 2, 0, 0] {
             let next = first_to_end(&waiting);
@@ -46,7 +47,7 @@ fn those_whose_address_has_fewest_places_come_first_and_of_them_the_oldest() {
             let mut client = waiting.remove(next);
             assert_eq!(client.response().status, 200);
         }
-        // Nobody waits any more who would have one of theirs.
+        // No newcomer is left, so no holder closes.
         assert_eq!(stalled.release_all(&mut holders)?, [false; 3]);
         holders.iter_mut().for_each(assert_served);
         Ok(())
@@ -54,13 +55,13 @@ fn those_whose_address_has_fewest_places_come_first_and_of_them_the_oldest() {
 }
 
 #[test]
-fn those_too_many_are_refused_at_once_the_address_with_most_first() {
+fn too_many_newcomers_are_refused_of_the_address_with_most_first() {
     in_time(|| {
         let stalled = Stalled::start(&[]);
         let addr = stalled.addr();
         let mut holders = stalled.hold(A, 3);
         holders.extend(stalled.hold(B, 1));
-        // As many as there are places.
+        // No more newcomers can wait than there are places.
         let [one, two, other, three] = newcomers([A, A, B, A], &stalled.postern)?;
         let mut theirs = vec![one, two, three, asking(A, addr)];
         let at = first_to_end(&theirs);
@@ -70,7 +71,7 @@ fn those_too_many_are_refused_at_once_the_address_with_most_first() {
         let at = first_to_end(&theirs);
         are_under_way(&holders)?;
         assert_refused(&theirs.remove(at).response());
-        // Those of another address wait, and so do as many of A's as there is room for.
+        // The newcomers of other addresses still wait, and so do two of A's.
         assert!(wait_until_accepted_unread(addr, [&other, &last]));
         are_under_way(&holders)?;
         stalled.release_all(&mut holders)?;
@@ -92,11 +93,11 @@ fn a_refusal_is_an_answer_like_any_other() {
         let addr = stalled.addr();
         let holder = stalled.hold(A, 1);
         let _newcomer = newcomers([A], &stalled.postern)?;
-        // Whatever was asked, if anything was.
+        // The answer is the same whatever was sent, or if nothing was.
         let body = format!("POST {PUBLIC} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
         for sent in ["", REQUEST, "GET", "nonsense\r\n\r\n", &body] {
             let mut clients = [Client::connect_from(A, addr)];
-            // It may have been answered by now, and closed.
+            // The server may have answered and closed by now.
             let _ = clients[0].try_send(sent);
             let response = clients[0].try_response(false);
             are_under_way(&holder)?;
@@ -111,7 +112,7 @@ fn a_refusal_is_an_answer_like_any_other() {
 }
 
 #[test]
-fn a_newcomer_that_has_gone_waits_no_more() {
+fn a_newcomer_that_has_gone_is_dropped() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
         let addr = stalled.addr();
@@ -133,7 +134,7 @@ fn a_newcomer_that_has_gone_waits_no_more() {
             wait_until("it is dropped", || descriptors() == before);
             are_under_way(&holder)?;
         }
-        // The only one that waits, and that can.
+        // One newcomer at most can wait here: the others no longer count.
         let [mut newcomer] = newcomers([A], &stalled.postern)?;
         are_under_way(&holder)?;
         stalled.release_all(&mut holder)?;
@@ -143,7 +144,7 @@ fn a_newcomer_that_has_gone_waits_no_more() {
 }
 
 #[test]
-fn nobody_makes_room_for_a_newcomer_that_has_gone() {
+fn no_connection_closes_for_a_newcomer_that_has_gone() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
         let descriptors = || usage(stalled.postern.pid()).descriptors;
@@ -160,7 +161,7 @@ fn nobody_makes_room_for_a_newcomer_that_has_gone() {
 }
 
 #[test]
-fn a_newcomer_that_will_send_no_more_is_answered() {
+fn a_half_closed_newcomer_is_answered() {
     in_time(|| {
         let stalled = Stalled::start(&[("MAX_CONNECTIONS", "1")]);
         let mut holder = stalled.hold(A, 1);
@@ -180,13 +181,13 @@ fn a_place_is_free_when_the_last_answer_is_written() {
     const PLACES: u64 = 8;
     let server = small_server(&[("MAX_CONNECTIONS", "8")]);
     let before = usage(server.postern.pid()).descriptors;
-    // None of them closes, and each has been told that the server does.
+    // The server announces the close with each answer, and no client closes.
     let clients: Vec<_> = (0..40)
         .map(|_| {
             let mut client = Client::connect_from(A, server.addr());
             let response = client.request("GET", PUBLIC, &[("Connection", "close")]);
             assert_eq!(response.status, 200);
-            // A quarter of the places, and the one that has just been answered.
+            // A quarter of the places are leaving, and one was answered just now.
             let now = usage(server.postern.pid()).descriptors;
             assert!(now <= before + PLACES / 4 + 1, "{now}, at first {before}");
             client
@@ -197,12 +198,12 @@ fn a_place_is_free_when_the_last_answer_is_written() {
 }
 
 #[test]
-fn whoever_leaves_takes_no_place() {
+fn leaving_connections_take_no_place() {
     in_time(|| {
         let server = small_server(&[]);
         let begun = Instant::now();
         let mut staying: Vec<_> = (0..3).map(|_| answered(A, &server.postern)).collect();
-        // The fourth place is had by one after another, none of which has been closed yet.
+        // They use the fourth place one after another, and no client closes.
         let leaving: Vec<_> = (0..20)
             .map(|_| {
                 let mut client = Client::connect_from(A, server.addr());
@@ -218,8 +219,8 @@ fn whoever_leaves_takes_no_place() {
     });
 }
 
-/// Asks for what takes a while, again and again on new connections, and counts how often it is
-/// refused.
+/// Sends a request that takes a while, each on a new connection, until told to stop. Counts the
+/// refusals.
 fn ask_without_end(stalled: &Stalled, refused: &AtomicUsize, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         let mut client = Client::connect_from(A, stalled.addr());
@@ -232,36 +233,36 @@ fn ask_without_end(stalled: &Stalled, refused: &AtomicUsize, is_over: &AtomicBoo
     }
 }
 
-/// How many refusals a line in the log tells of.
+/// How many refusals a log line counts.
 fn refusals(line: &str) -> usize {
-    let (_, others) = line.rsplit_once('(').expect("it says how many more");
+    let (_, others) = line.rsplit_once('(').expect("a count of others");
     let others: usize = others.split(' ').next().unwrap().parse().unwrap();
     others + 1
 }
 
 #[test]
-fn three_hundred_refusals_are_a_line_in_ten_seconds() {
+fn refusals_are_logged_once_in_ten_seconds() {
     const COUNT: usize = 300;
     let stalled = Stalled::start(&[("MAX_CONNECTIONS", "2")]);
     let (refused, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let begun = Instant::now();
-    let is_about_it = |line: &&String| line.contains(" WARN ") && line.contains("503");
+    let is_refusal = |line: &&String| line.contains(" WARN ") && line.contains("503");
     let lines = || -> Vec<_> {
         let logs = stalled.postern.logs();
-        logs.iter().filter(is_about_it).cloned().collect()
+        logs.iter().filter(is_refusal).cloned().collect()
     };
     thread::scope(|scope| {
         let _end = Ending(&is_over);
         for _ in 0..8 {
             scope.spawn(|| ask_without_end(&stalled, &refused, &is_over));
         }
-        wait_until("there is a line", || !lines().is_empty());
-        wait_until("so many are refused", || {
+        wait_until("a refusal is logged", || !lines().is_empty());
+        wait_until("300 connections are refused", || {
             refused.load(Ordering::Relaxed) >= COUNT
         });
         let most = begun.elapsed().as_secs() as usize / 10 + 1;
         assert!(lines().len() <= most, "{:#?}", lines());
-        // The next line tells of all since.
+        // The next line counts all refusals since the last one.
         wait_until("all are counted", || {
             let counts = lines().iter().map(|line| refusals(line)).sum::<usize>();
             counts >= COUNT

@@ -1,4 +1,4 @@
-//! How connections share the places there are: whose is taken, when, and for whom.
+//! How places are shared: which connection loses its place, when, and to which newcomer.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,9 +19,9 @@ use crate::support::tenant::Tenant;
 use crate::support::usage::wait_until_asleep;
 use crate::support::{TempDir, wait_until};
 
-/// After this a wait is long enough to be ended for anyone with no more places.
+/// A connection that has waited this long can lose its place to an address with as many places.
 const LONG: Duration = Duration::from_secs(1);
-/// A newcomer whose address has fewer waits for so long.
+/// How long a newcomer waits at least whose address has fewer places than another.
 const SHORT: Duration = Duration::from_millis(40);
 
 /// What a connection that has a place is waiting for.
@@ -53,7 +53,7 @@ impl Wait {
         client
     }
 
-    /// Panics unless the connection is still there.
+    /// Completes the request. Panics unless it is answered.
     fn end(self, client: &mut Client) {
         let rest = match self {
             Wait::First | Wait::Next => REQUEST,
@@ -64,7 +64,7 @@ impl Wait {
     }
 }
 
-/// Waits until one of these has been closed, and asserts that it is this one.
+/// Waits until one of these has been closed, and asserts that only this one was.
 #[track_caller]
 fn assert_only_closed(clients: &[Client], closed: usize) {
     wait_until("one is closed", || clients.iter().any(Client::is_closed));
@@ -74,7 +74,7 @@ fn assert_only_closed(clients: &[Client], closed: usize) {
 }
 
 #[test]
-fn in_its_first_second_no_wait_ends_for_the_own_address() {
+fn a_wait_under_a_second_is_not_ended_for_the_same_address() {
     for wait in Wait::ALL {
         let server = small_server(&[]);
         let begun = Instant::now();
@@ -89,7 +89,7 @@ fn in_its_first_second_no_wait_ends_for_the_own_address() {
 }
 
 #[test]
-fn an_address_with_fewer_waits_for_50_ms() {
+fn a_newcomer_of_an_address_with_fewer_places_waits_50_ms() {
     for wait in Wait::ALL {
         in_time(|| {
             let server = small_server(&[]);
@@ -109,11 +109,11 @@ fn an_address_with_fewer_waits_for_50_ms() {
 }
 
 #[test]
-fn the_longest_waiting_of_the_address_with_most_places_goes_first() {
+fn the_longest_waiting_of_the_address_with_most_places_is_evicted() {
     let server = small_server(&[]);
     let mut alone = answered(A, &server.postern);
     let mut most: Vec<_> = (0..3).map(|_| answered(B, &server.postern)).collect();
-    // The first one of the three was answered last.
+    // Of the three, the first one was answered last.
     assert_served(&mut most[0]);
     thread::sleep(LONG);
     let mut first = answered(C, &server.postern);
@@ -126,7 +126,7 @@ fn the_longest_waiting_of_the_address_with_most_places_goes_first() {
 }
 
 #[test]
-fn of_addresses_with_as_many_places_the_newcomers_own_goes_first() {
+fn of_addresses_with_equal_places_the_newcomers_own_loses_one() {
     let server = small_server(&[]);
     let mut others: Vec<_> = (0..2).map(|_| answered(B, &server.postern)).collect();
     let mut own: Vec<_> = (0..2).map(|_| answered(A, &server.postern)).collect();
@@ -139,7 +139,7 @@ fn of_addresses_with_as_many_places_the_newcomers_own_goes_first() {
 }
 
 #[test]
-fn who_waits_for_long_goes_for_an_address_with_as_many_places() {
+fn a_long_wait_ends_for_an_address_with_as_many_places() {
     in_time(|| {
         let server = small_server(&[]);
         let mut idle: Vec<_> = (0..2).map(|_| answered(B, &server.postern)).collect();
@@ -185,13 +185,13 @@ fn an_address_with_most_places_takes_none_of_another() {
 }
 
 #[test]
-fn requests_under_way_are_answered_and_as_many_places_pass_on_as_newcomers_wait() {
+fn as_many_connections_close_after_their_answers_as_newcomers_wait() {
     in_time(|| {
         let stalled = Stalled::start(&[]);
         let begun = Instant::now();
         let mut holders = stalled.hold(A, 4);
         let mut newcomers = newcomers([B, C], &stalled.postern)?;
-        // None waits whose place could be had.
+        // No connection waits for its peer, so none can be evicted.
         thread::sleep(2 * SHORT);
         are_under_way(&holders)?;
         is_before(begun, LONG)?;
@@ -213,7 +213,7 @@ fn requests_under_way_are_answered_and_as_many_places_pass_on_as_newcomers_wait(
 }
 
 #[test]
-fn in_its_first_second_no_connection_ends_with_an_answer_for_the_own_address() {
+fn a_new_connection_does_not_close_for_the_same_address() {
     in_time(|| {
         let stalled = Stalled::start(&[]);
         let begun = Instant::now();
@@ -233,7 +233,7 @@ fn in_its_first_second_no_connection_ends_with_an_answer_for_the_own_address() {
 }
 
 #[test]
-fn a_place_passes_on_within_an_address_once_it_was_had_for_a_second() {
+fn a_connection_closes_for_the_same_address_after_a_second() {
     in_time(|| {
         let server = small_server(&[("MAX_CONNECTIONS", "2")]);
         let connect = |_| (Instant::now(), answered(A, &server.postern));
@@ -264,12 +264,12 @@ fn a_place_passes_on_within_an_address_once_it_was_had_for_a_second() {
 }
 
 #[test]
-fn who_has_sent_something_is_not_waiting() {
+fn a_connection_that_has_sent_a_request_is_not_evicted() {
     let server = small_server(&[]);
     for _ in 0..3 {
         let mut clients: Vec<_> = (0..4).map(|_| answered(A, &server.postern)).collect();
         thread::sleep(LONG);
-        // All is there at the same time: the requests, and who would have their places.
+        // The server finds the requests and the newcomer at the same time.
         server.postern.signal("STOP");
         clients[..3]
             .iter_mut()
@@ -285,7 +285,7 @@ fn who_has_sent_something_is_not_waiting() {
 }
 
 #[test]
-fn who_has_sent_something_is_answered_even_when_nobody_is_waiting() {
+fn requests_are_answered_if_no_connection_can_be_evicted() {
     let server = small_server(&[]);
     let mut clients: Vec<_> = (0..4).map(|_| answered(A, &server.postern)).collect();
     thread::sleep(LONG);
@@ -299,14 +299,14 @@ fn who_has_sent_something_is_answered_even_when_nobody_is_waiting() {
 }
 
 #[test]
-fn a_wait_is_no_shorter_for_a_head_that_drips() {
+fn dripping_a_head_does_not_prevent_eviction() {
     let server = small_server(&[]);
     let mut clients: Vec<_> = (0..4)
         .map(|_| Wait::Head.begin(A, &server.postern))
         .collect();
     let mut newcomer = asking(A, server.addr());
-    // Each time it drips faster than a wait becomes a long one.
-    wait_until("one has gone", || {
+    // The pauses between the bytes are far shorter than a long wait.
+    wait_until("the newcomer is answered", || {
         for client in &mut clients {
             let _ = client.try_send("x");
         }
@@ -345,7 +345,7 @@ fn deaf(source: IpAddr, addr: SocketAddr, count: usize) -> Vec<Client> {
 }
 
 #[test]
-fn who_does_not_read_makes_room_for_those_who_do() {
+fn a_connection_that_does_not_read_is_evicted() {
     for newcomer in [A, B] {
         let server = small_server(&[("RUST_LOG", "warn")]);
         let deaf = deaf(A, server.addr(), 4);
@@ -357,8 +357,8 @@ fn who_does_not_read_makes_room_for_those_who_do() {
     }
 }
 
-/// A connection with little room for answers, over which so many short ones have been asked for
-/// before the server had 48 requests at once, and none was read.
+/// A connection with a small receive buffer that reads none of its answers: `before` single
+/// requests, then 48 at once.
 fn deaf_to_short_answers(source: IpAddr, addr: SocketAddr, before: usize) -> Client {
     const SHORT: &str = "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut client = Client::connect_narrow(source, addr);
@@ -372,8 +372,8 @@ fn deaf_to_short_answers(source: IpAddr, addr: SocketAddr, before: usize) -> Cli
 }
 
 #[test]
-fn who_does_not_read_makes_room_wherever_its_answers_stop() {
-    // Some of them stop between two turns: what is written fits, but there is no room for more.
+fn a_connection_that_does_not_read_is_evicted_wherever_answers_stop() {
+    // Some stop between two turns: what was written fits, but nothing more does.
     for newcomer in [A, B] {
         let server = small_server(&[("RUST_LOG", "warn")]);
         let deaf = [0, 1, 2, 3].map(|before| deaf_to_short_answers(A, server.addr(), before));
@@ -386,7 +386,7 @@ fn who_does_not_read_makes_room_wherever_its_answers_stop() {
 }
 
 #[test]
-fn an_ipv4_address_counts_by_itself_at_a_socket_for_ipv6() {
+fn ipv4_addresses_are_counted_one_by_one_on_an_ipv6_socket() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         // A host without IPv6 has no `::` to listen on.
         return;
@@ -412,7 +412,7 @@ fn an_ipv4_address_counts_by_itself_at_a_socket_for_ipv6() {
     });
 }
 
-/// One request and its answer over a Unix socket; an error when it has been closed.
+/// Sends a request over a Unix socket and returns the answer; an error if it was closed.
 fn ask(mut stream: &UnixStream) -> io::Result<String> {
     stream.write_all(REQUEST.as_bytes())?;
     let mut answer = Vec::new();
@@ -448,7 +448,7 @@ fn all_peers_of_a_unix_socket_are_one_address() {
     let streams: Vec<_> = (0..4).map(|_| connect()).collect();
     connect();
     let after = begun.elapsed();
-    assert!(after >= LONG, "one has gone after {after:?}");
+    assert!(after >= LONG, "one was evicted after {after:?}");
     // The longest-waiting one.
     let are_there: Vec<_> = streams.iter().map(|stream| ask(stream).is_ok()).collect();
     assert_eq!(are_there, [false, true, true, true]);

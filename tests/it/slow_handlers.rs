@@ -1,5 +1,5 @@
-//! Handlers that take longer than any of the binary's: what they hold up, and for how long. With
-//! the library, because only a handler of one's own can be told how long to take.
+//! What handlers delay that take longer than any of the binary's. These tests use the library, with
+//! a handler that takes as long as they tell it to.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,12 +18,12 @@ use crate::support::client::Client;
 use crate::support::crowd::{A, B, asking, assert_refused, assert_served, closes};
 use crate::support::sockets::wait_until_accepted_unread;
 
-/// A path whose answer takes until it is released, on a thread that is announced to wait.
+/// A path whose handler announces that it waits, then waits until the gate opens.
 const ANNOUNCED: &str = "/announced";
-/// The same without a word.
+/// The same without the announcement.
 const SILENT: &str = "/silent";
 
-/// What keeps handlers waiting.
+/// What the handlers wait for.
 #[derive(Default)]
 struct Gate {
     state: Mutex<State>,
@@ -33,7 +33,7 @@ struct Gate {
 #[derive(Default)]
 struct State {
     is_open: bool,
-    /// How many have come to it.
+    /// How many handlers have reached the gate.
     came: usize,
 }
 
@@ -50,7 +50,10 @@ impl Gate {
         let state = self.state.lock().unwrap();
         let are_fewer = |state: &mut State| state.came < count;
         let waited = self.changed.wait_timeout_while(state, PATIENCE, are_fewer);
-        assert!(!waited.unwrap().1.timed_out(), "not all have come");
+        assert!(
+            !waited.unwrap().1.timed_out(),
+            "too few handlers reached the gate"
+        );
     }
 
     fn open(&self) {
@@ -110,7 +113,7 @@ impl Server {
         }
     }
 
-    /// Connections whose requests are under way.
+    /// Connections whose requests are in progress.
     fn hold(&self, path: &str, count: usize) -> Vec<Client> {
         let hold = |_| {
             let mut client = Client::connect_from(A, self.addr);
@@ -144,7 +147,7 @@ fn a_newcomer_waits_for_five_seconds() {
         newcomer.assert_closed();
     }
     assert!(holders.iter().all(Client::is_silent));
-    // Nobody waits for their places any more.
+    // No newcomer waits any more, so the holders stay open.
     server.gate.open();
     for holder in &mut holders {
         let response = holder.response();
@@ -154,13 +157,13 @@ fn a_newcomer_waits_for_five_seconds() {
 }
 
 #[test]
-fn of_requests_that_take_their_time_each_holds_up_itself() {
+fn slow_requests_delay_no_others() {
     const WAITING: usize = 64;
     let server = Server::start(100);
     let mut holders = server.hold(ANNOUNCED, WAITING);
     let mut other = Client::connect_from(B, server.addr);
     for _ in 0..100 {
-        // One more would be too many.
+        // One more may not wait.
         assert_eq!(other.request("GET", ANNOUNCED, &[]).status, 503);
         assert_served(&mut other);
         assert_served(&mut Client::connect_from(B, server.addr));
@@ -174,7 +177,7 @@ fn of_requests_that_take_their_time_each_holds_up_itself() {
 }
 
 #[test]
-fn a_handler_that_waits_without_a_word_holds_up_its_own_thread_only() {
+fn an_unannounced_wait_takes_only_its_own_thread() {
     let server = Server::start(100);
     let mut holders = server.hold(SILENT, 1);
     let mut other = Client::connect_from(B, server.addr);

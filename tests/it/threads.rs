@@ -1,4 +1,5 @@
-//! Threads are few, however many connections there are; only who waits for keys has one to himself.
+//! The number of threads does not depend on the number of connections. Only a request that waits
+//! for keys has a thread of its own.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::support::verdict::assert_unavailable;
 use crate::support::{TempDir, wait_until};
 
 #[test]
-fn connections_that_wait_take_no_thread_and_a_kib() {
+fn waiting_connections_take_no_thread_and_one_kib_each() {
     const COUNT: u64 = 2000;
     let server = Besieged::start(&[("MAX_CONNECTIONS", "2500"), ("RUST_LOG", "warn")]);
     let connect = |_| Client::connect(server.addr());
@@ -26,7 +27,7 @@ fn connections_that_wait_take_no_thread_and_a_kib() {
     let now = usage(server.postern.pid());
     assert!(now.descriptors > COUNT, "{now:?}");
     assert!(now.threads <= server.most_threads(), "{now:?}");
-    // What the allocator keeps for itself is not much for so many.
+    // The allocator's own overhead gets half a MiB.
     let most = server.before.memory + 1024 * COUNT + 512 * 1024;
     assert!(now.memory <= most, "{now:?}, at first {:?}", server.before);
     clients.iter_mut().step_by(10).for_each(assert_served);
@@ -34,13 +35,13 @@ fn connections_that_wait_take_no_thread_and_a_kib() {
     server.assert_unharmed();
 }
 
-/// A server that has keys and waits for others, which the tenant does not send.
+/// A server that has keys and fetches others, which the tenant does not send.
 struct Waiting {
     tenant: Tenant,
     postern: Postern,
-    /// A token signed with a key it has.
+    /// A token signed with a key that the server has.
     known: String,
-    /// A request with a token whose key it has not.
+    /// A request with a token whose key the server does not have.
     request: String,
     before: Usage,
 }
@@ -58,7 +59,7 @@ impl Waiting {
         let known = Token::user(&tenant).sign();
         assert_eq!(postern.get_protected(&known).status, 200);
         let before = usage(postern.pid());
-        // The next key is not the server's yet.
+        // The server does not have the next key yet.
         tenant.rotate();
         tenant.answer(Behaviour::Stall);
         postern.signal("HUP");
@@ -82,7 +83,8 @@ impl Waiting {
         client
     }
 
-    /// Panics unless all requests are answered that need no other keys.
+    /// Panics unless requests that need no other keys are answered, on new connections and on this
+    /// one.
     #[track_caller]
     fn assert_others_are_served(&self, connected: &mut Client) {
         let authorization = bearer(&self.known);
@@ -97,11 +99,11 @@ impl Waiting {
     }
 }
 
-/// A request waits for keys for so long at the most.
+/// How long a request waits for keys at most.
 const WAIT: Duration = Duration::from_secs(1);
 
 #[test]
-fn sixty_four_requests_wait_for_keys_and_hold_up_nobody() {
+fn sixty_four_requests_wait_for_keys_and_delay_no_others() {
     const WAITING: usize = 64;
     const MORE: usize = 16;
     in_time(|| {
@@ -110,7 +112,7 @@ fn sixty_four_requests_wait_for_keys_and_hold_up_nobody() {
         assert_served(&mut connected);
         let begun = Instant::now();
         let mut clients: Vec<_> = (0..WAITING + MORE).map(|_| waiting.ask()).collect();
-        wait_until("those too many are answered", || {
+        wait_until("the requests above 64 are answered", || {
             clients.iter().filter(|client| !client.is_silent()).count() >= MORE
         });
         waiting.assert_others_are_served(&mut connected);
@@ -118,7 +120,7 @@ fn sixty_four_requests_wait_for_keys_and_hold_up_nobody() {
         let answered: Vec<_> = clients
             .extract_if(.., |client| !client.is_silent())
             .collect();
-        is_before(begun, WAIT).map_err(|_| "those too many had to wait")?;
+        is_before(begun, WAIT).map_err(|_| "the requests above 64 had to wait")?;
         assert_eq!(answered.len(), MORE);
         for mut client in answered {
             assert_unavailable(&client.response(), "signing_key_unavailable");
@@ -138,8 +140,8 @@ fn sixty_four_requests_wait_for_keys_and_hold_up_nobody() {
     });
 }
 
-/// The words that run a command as a user with no other processes, where this process may choose:
-/// root may have as many threads as it likes, whatever its limit.
+/// The words that run a command as a user without other processes, if this process is root: root's
+/// threads are not limited.
 fn as_limited_user() -> &'static [&'static str] {
     if rustix::process::getuid().is_root() {
         &[
@@ -153,7 +155,7 @@ fn as_limited_user() -> &'static [&'static str] {
     }
 }
 
-/// Sets the soft limit of the threads that a process, and its user, may have.
+/// Sets the soft limit of the threads of a process and its user.
 fn limit_threads(pid: u32, limit: &str) {
     let (command, words) = as_limited_user().split_first().unwrap();
     let mut prlimit = Command::new(command);
@@ -164,8 +166,8 @@ fn limit_threads(pid: u32, limit: &str) {
     assert!(status.success(), "prlimit: {status}");
 }
 
-/// The words that run the server as a user whose threads can be limited. The binary may be where
-/// only its builder can go, so there is a copy in this folder.
+/// The words that run a copy of the server in this folder, as a user whose threads can be limited.
+/// That user may not be able to read the original.
 fn limited(dir: &TempDir) -> Vec<String> {
     let run = format!("exec {}", copy_binary(dir.path()).display());
     let words = [as_limited_user(), &["sh", "-c", &run]].concat();
@@ -173,7 +175,7 @@ fn limited(dir: &TempDir) -> Vec<String> {
 }
 
 #[test]
-fn without_a_thread_to_spare_all_connections_are_served() {
+fn at_the_thread_limit_all_connections_are_served() {
     let dir = TempDir::new();
     let prefix = limited(&dir);
     let prefix: Vec<_> = prefix.iter().map(String::as_str).collect();
@@ -195,7 +197,7 @@ fn without_a_thread_to_spare_all_connections_are_served() {
 }
 
 #[test]
-fn without_a_thread_to_spare_nobody_waits_for_keys() {
+fn at_the_thread_limit_no_request_waits_for_keys() {
     in_time(|| {
         let dir = TempDir::new();
         let prefix = limited(&dir);
@@ -204,7 +206,7 @@ fn without_a_thread_to_spare_nobody_waits_for_keys() {
         let mut connected = Client::connect(waiting.postern.addr());
         assert_served(&mut connected);
         limit_threads(waiting.postern.pid(), "1");
-        // Not even when all who serve are asked to.
+        // No worker waits either, even with many requests at once.
         let begun = Instant::now();
         let clients: Vec<_> = (0..16).map(|_| waiting.ask()).collect();
         for mut client in clients {
