@@ -1,4 +1,4 @@
-//! A server under attack, and what must be left of it.
+//! A server under attack, and what must hold afterwards.
 
 use std::net::SocketAddr;
 
@@ -10,16 +10,17 @@ use super::usage::{Usage, raise_descriptor_limit, usage, wait_for_usage};
 /// A mebibyte, in bytes.
 pub const MIB: u64 = 1024 * 1024;
 
-/// A server that is checked at the end: alive, serving, and with little more than it began with.
+/// A server that a test attacks. At the end it must serve, with bounded memory and no more
+/// descriptors than at first.
 pub struct Besieged {
     /// The server.
     pub postern: Postern,
-    /// What it used once it had answered its first request.
+    /// What it used after its first answer.
     pub before: Usage,
 }
 
 impl Besieged {
-    /// Starts a server with these settings, whose tenant is of no interest.
+    /// Starts a server with these settings, and a tenant that the test does not need.
     pub fn start(settings: &[(&str, &str)]) -> Besieged {
         Besieged::start_with(settings, &[])
     }
@@ -51,7 +52,7 @@ impl Besieged {
         self.before.threads + 1
     }
 
-    /// Memory, whenever looked at, may grow by this much at the most.
+    /// Panics unless the server has less memory than this now.
     pub fn assert_memory_below(&self, bytes: u64) {
         let memory = usage(self.postern.pid()).memory;
         assert!(
@@ -61,7 +62,7 @@ impl Besieged {
         );
     }
 
-    /// The server is the same process as ever, serves, and has let go of every connection.
+    /// Panics unless the server still serves, has closed every connection, and has not panicked.
     pub fn assert_unharmed(&self) {
         assert_eq!(self.postern.get(PUBLIC, &[]).status, 200);
         let before = self.before;

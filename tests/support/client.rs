@@ -1,5 +1,5 @@
-//! A raw-socket HTTP/1.1 client: it sends the bytes it is given and reads what comes, so that a
-//! test sees what was on the wire. No wait is longer than [`PATIENCE`].
+//! A raw-socket HTTP/1.1 client: it sends the bytes it is given and returns the bytes it receives,
+//! so that a test sees what was on the wire. No wait is longer than [`PATIENCE`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::PATIENCE;
 
-/// One response, as it came.
+/// One response, as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// `HTTP/1.1`.
@@ -20,9 +20,9 @@ pub struct Response {
     pub status: u16,
     /// The reason phrase.
     pub reason: String,
-    /// Names and values in the order and case they came in.
+    /// Names and values, in the order and case received.
     pub headers: Vec<(String, String)>,
-    /// The body, `Content-Length` bytes of it; all until the close when there is no such header.
+    /// The body: `Content-Length` bytes, or everything until the close without that header.
     pub body: Vec<u8>,
 }
 
@@ -41,18 +41,18 @@ impl Response {
             .collect()
     }
 
-    /// The body as text. Panics when it is not UTF-8.
+    /// The body as text. Panics if it is not UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// The body as JSON. Panics when it is none.
+    /// The body as JSON. Panics if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {:?}", self.text()))
     }
 
-    /// The member `message` of the body, empty when there is none.
+    /// The member `message` of the body, empty if it has none.
     pub fn message(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body["message"].as_str().unwrap_or_default().to_owned()
@@ -89,7 +89,7 @@ pub struct Client {
     stream: TcpStream,
     /// TLS over it, if the client speaks that.
     tls: Option<Box<ClientConnection>>,
-    /// Received and not yet returned.
+    /// Bytes received but not yet returned.
     buffer: Vec<u8>,
 }
 
@@ -120,8 +120,8 @@ impl Client {
         Client::over(socket.into())
     }
 
-    /// Connects from this address, or panics. The kernel buffers as little as it can of what comes
-    /// in: a server has more to write soon.
+    /// Connects from this address with the smallest receive buffer, or panics: the server soon
+    /// cannot write more.
     pub fn connect_narrow(source: IpAddr, addr: SocketAddr) -> Client {
         let connect = || -> io::Result<Client> {
             let domain = socket2::Domain::for_address(addr);
@@ -134,7 +134,7 @@ impl Client {
         connect().unwrap_or_else(|error| panic!("cannot connect from {source} to {addr}: {error}"))
     }
 
-    /// A connection that is there already.
+    /// Wraps an established connection.
     pub fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -219,11 +219,11 @@ impl Client {
 
     /// Reads one response, or panics.
     pub fn response(&mut self) -> Response {
-        self.try_response(false).expect("a response comes")
+        self.try_response(false).expect("a response is received")
     }
 
-    /// Reads one response. The end of the stream before its end is `UnexpectedEof`, nothing at all
-    /// for [`PATIENCE`] is `TimedOut`.
+    /// Reads one response. The error is `UnexpectedEof` if the stream ends too early, `TimedOut` if
+    /// nothing is received for [`PATIENCE`].
     pub fn try_response(&mut self, to_head: bool) -> io::Result<Response> {
         let head_len = loop {
             if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -253,7 +253,7 @@ impl Client {
         Ok(response)
     }
 
-    /// Reads until the server ends the stream and returns what came. A reset is an error.
+    /// Reads until the server ends the stream, and returns what was received. A reset is an error.
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.receive() {
@@ -271,7 +271,7 @@ impl Client {
         match self.rest() {
             Ok(rest) if rest.is_empty() => {}
             Ok(rest) => panic!(
-                "before the close came {:?}",
+                "received before the close: {:?}",
                 rest.escape_ascii().to_string()
             ),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
@@ -294,7 +294,7 @@ impl Client {
         self.buffer.is_empty() && is_end
     }
 
-    /// Looks for what has come, without waiting.
+    /// Peeks at received bytes without waiting.
     fn peek(&self) -> io::Result<usize> {
         self.stream.set_nonblocking(true)?;
         let peeked = self.stream.peek(&mut [0]);
@@ -308,7 +308,7 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Closes with a reset instead of the usual end.
+    /// Closes with a reset.
     pub fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket
@@ -338,7 +338,7 @@ impl Client {
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // What Unix calls a timeout.
+                // A timeout of a blocking socket.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Err(ErrorKind::TimedOut.into());
                 }

@@ -1,5 +1,5 @@
-/* The system clock of a process that this library is preloaded into: off by as many seconds as the
- * file CLOCK_OFFSET_FILE says at the moment. Clocks that measure intervals are right. */
+/* Shifts the system clock of a process that preloads this library by the seconds in the file
+ * CLOCK_OFFSET_FILE, read at each call. Clocks that measure intervals are unchanged. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-//! The promises to clients: the routes, and the headers of every response.
+//! What clients rely on: the routes, and the headers of every response.
 
 use std::time::{Duration, SystemTime};
 

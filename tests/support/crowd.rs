@@ -1,4 +1,4 @@
-//! More connections than a server has places for, from addresses that count apart.
+//! More connections than a server has places for, from addresses that are counted separately.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::token::Token;
 use super::usage::{usage, wait_until_asleep};
 use super::wait_until;
 
-/// Other hosts, as far as a listener on loopback can tell.
+/// Loopback addresses, each of which is another host to the server.
 pub const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 pub const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 pub const C: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
@@ -22,8 +22,8 @@ pub const D: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
 /// A request that is answered at once.
 pub const REQUEST: &str = "GET /api/messages/public HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A connection over which a request has been answered: it has a place, and waits for longer than
-/// any that comes after.
+/// A connection over which a request has been answered. It has a place, and has waited for longer
+/// than any later connection.
 pub fn answered(source: IpAddr, postern: &Postern) -> Client {
     let mut client = Client::connect_from(source, postern.addr());
     assert_served(&mut client);
@@ -31,11 +31,11 @@ pub fn answered(source: IpAddr, postern: &Postern) -> Client {
     client
 }
 
-/// Has a connection made, and waits until the server has accepted it and done what there is to do.
+/// Makes a connection, and waits until the server has accepted it and is idle.
 pub fn taken(postern: &Postern, connect: impl FnOnce() -> Client) -> Client {
     let before = usage(postern.pid()).descriptors;
     let client = connect();
-    // One that is answered at once may be at the expense of another.
+    // An answer also shows it: the server may have evicted another connection at the same time.
     wait_until("the connection is accepted", || {
         usage(postern.pid()).descriptors > before || !client.is_silent()
     });
@@ -78,7 +78,7 @@ pub fn assert_served(client: &mut Client) {
     assert_eq!(response.status, 200);
 }
 
-/// Panics unless this is the answer to a connection that there is no place for.
+/// Panics unless this is the answer to a connection that got no place.
 #[track_caller]
 pub fn assert_refused(response: &Response) {
     assert_eq!(response.status, 503, "{}", response.text());
@@ -87,11 +87,11 @@ pub fn assert_refused(response: &Response) {
     assert!(closes(response));
 }
 
-/// The reason why a scenario failed that depends on the speed of this machine.
+/// The error of a scenario for which this machine was too slow.
 pub const TOO_SLOW: &str = "this machine is too slow";
 
-/// Runs `scenario`. It returns an error if it proves nothing, as may happen on a slow machine.
-/// Panics if that happens twenty times in a row.
+/// Runs `scenario` until it returns `Ok`. An error means that the run proves nothing, as can happen
+/// on a slow machine. Panics after twenty errors.
 #[track_caller]
 pub fn in_time(mut scenario: impl FnMut() -> Result<(), &'static str>) {
     let mut why = "";
@@ -104,8 +104,7 @@ pub fn in_time(mut scenario: impl FnMut() -> Result<(), &'static str>) {
     panic!("twenty times in a row: {why}");
 }
 
-/// The settings of a server with four places, at which no deadline but those of a full one ends
-/// a connection.
+/// The settings of a server with four places, which ends connections only because it is full.
 const SMALL: [(&str, &str); 4] = [
     ("MAX_CONNECTIONS", "4"),
     ("HEAD_TIMEOUT_SECONDS", "3600"),
@@ -118,8 +117,8 @@ pub fn small_server(settings: &[(&str, &str)]) -> Besieged {
     Besieged::start(&[&SMALL[..], settings].concat())
 }
 
-/// A [small server](small_server) whose tenant keeps it waiting for its first keys. A request with
-/// a token is under way for as long, but for no more than two seconds.
+/// A [small server](small_server) whose tenant does not send the first keys yet. Until it does, but
+/// for two seconds at most, a request with a token is in progress.
 pub struct Stalled {
     /// The tenant.
     pub tenant: Tenant,
@@ -158,7 +157,7 @@ impl Stalled {
         &self.request
     }
 
-    /// Connections from this address whose requests are under way.
+    /// Connections from this address whose requests are in progress.
     pub fn hold(&self, source: IpAddr, count: usize) -> Vec<Client> {
         let hold = |_| {
             let mut client = Client::connect_from(source, self.addr());
@@ -170,15 +169,15 @@ impl Stalled {
         clients
     }
 
-    /// The tenant answers, and so does the server.
+    /// Lets the tenant send its keys, so that the server answers.
     pub fn release(&self) {
         self.tenant.answer(Behaviour::Keys);
     }
 
-    /// The same, and asserts that these are answered. For each of them, whether it closes then.
+    /// The same, and asserts that the holders are answered. Returns for each whether it closes.
     ///
     /// # Errors
-    /// One was answered before, because it had waited for too long.
+    /// One was answered earlier, because it had waited for too long.
     pub fn release_all(&self, holders: &mut [Client]) -> Result<Vec<bool>, &'static str> {
         self.release();
         let closes = |holder: &mut Client| {
@@ -193,20 +192,20 @@ impl Stalled {
     }
 }
 
-/// Sees to it that none of their requests has been answered yet.
+/// Checks that all their requests are still in progress.
 ///
 /// # Errors
-/// One has.
+/// One has been answered, or closed.
 pub fn are_under_way(clients: &[Client]) -> Result<(), &'static str> {
     let all = clients.iter().all(Client::is_silent);
     all.then_some(())
-        .ok_or("a request is not under way any more")
+        .ok_or("a request is no longer in progress")
 }
 
-/// Sees to it that less time has passed.
+/// Checks that less than `end` has passed since then.
 ///
 /// # Errors
-/// It has not.
+/// More time has passed.
 pub fn is_before(since: Instant, end: Duration) -> Result<(), &'static str> {
     (since.elapsed() < end).then_some(()).ok_or(TOO_SLOW)
 }

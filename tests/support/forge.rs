@@ -4,7 +4,7 @@
 use ring::digest::{Algorithm, digest};
 use rsa::BoxedUint;
 
-/// What stands before the hash in a block (RFC 8017 §9.2, note 1), `DigestInfo` up to its value.
+/// The bytes before the hash in a block: `DigestInfo` up to its value (RFC 8017 §9.2, note 1).
 pub const SHA1_INFO: &[u8] = b"\x30\x21\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00\x04\x14";
 pub const SHA256_INFO: &[u8] =
     b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
@@ -13,29 +13,29 @@ pub const SHA384_INFO: &[u8] =
 pub const SHA512_INFO: &[u8] =
     b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
 
-/// `DigestInfo`, or what stands for it, and the hash of the message.
+/// `prefix`, such as `DigestInfo` up to its value, and the hash of the message.
 pub fn info(prefix: &[u8], algorithm: &'static Algorithm, message: &[u8]) -> Vec<u8> {
     [prefix, digest(algorithm, message).as_ref()].concat()
 }
 
-/// `00 01 FF .. FF 00 info`: the right padding of whatever is in `info`.
+/// `00 01 FF .. FF 00 info`: the correct padding of `info`.
 pub fn padded(info: &[u8], size: usize) -> Vec<u8> {
     with_padding(&[0, 1], 0xff, info, size)
 }
 
-/// `begin`, then as many of `filler` as there is room for, then `00 info`.
+/// `begin`, then `filler` as often as it fits, then `00 info`.
 pub fn with_padding(begin: &[u8], filler: u8, info: &[u8], size: usize) -> Vec<u8> {
     let room = size - begin.len() - 1 - info.len();
     [begin, &vec![filler; room], &[0], info].concat()
 }
 
-/// A number of `size` bytes whose cube, as one of `size` bytes too, begins with `prefix` and ends
-/// with `suffix`: a signature by a key with the exponent 3 that takes no key to make. The suffix
-/// must be odd, or empty; both together must be less than a third of the size.
+/// A number of `size` bytes whose cube, of `size` bytes too, begins with `prefix` and ends with
+/// `suffix`: a signature forged without the private key, if the exponent is 3. `suffix` must be odd
+/// or empty, and both together shorter than a third of `size`.
 pub fn cube_root(prefix: &[u8], suffix: &[u8], size: usize) -> Vec<u8> {
     let bits = (size * 8) as u32;
-    // The least number with this prefix, and its root rounded up: what is between its cube and the
-    // next one's is far less than what stands behind the prefix.
+    // The cube root of the least number with this prefix, rounded up. Two neighbouring cubes differ
+    // by far less than what follows the prefix, so the rounded root keeps it.
     let mut block = prefix.to_vec();
     block.resize(size, 0);
     let least = BoxedUint::from_be_slice_vartime(&block);
@@ -49,7 +49,7 @@ pub fn cube_root(prefix: &[u8], suffix: &[u8], size: usize) -> Vec<u8> {
     }
     root = root.wrapping_add(&one);
 
-    // Then its low bits are replaced, one by one, so that the cube's are the suffix.
+    // Then replace its low bits, one by one, so that the low bits of the cube are the suffix.
     let low = suffix.len() as u32 * 8;
     let wanted = BoxedUint::from_be_slice_truncated(suffix, bits);
     let differs = |root: &BoxedUint, bit: u32| {
@@ -57,7 +57,7 @@ pub fn cube_root(prefix: &[u8], suffix: &[u8], size: usize) -> Vec<u8> {
         difference.bit_vartime(bit)
     };
     if low > 0 {
-        // Room for what is lost when the low bits become less than they were.
+        // One more above the low bits, because they may become smaller than they were.
         root = root.shr(low).wrapping_add(&one).shl(low);
     }
     for bit in 0..low {
@@ -76,14 +76,14 @@ fn cube(number: &BoxedUint) -> BoxedUint {
     number.wrapping_mul(number).wrapping_mul(number)
 }
 
-/// The sum of two numbers, or their difference; as many bytes as the first, unless it overflows.
+/// The sum of two numbers, with as many bytes as the first. `None` if it overflows.
 pub fn sum(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
     let [a_number, b_number] = [a, b].map(BoxedUint::from_be_slice_vartime);
     let sum = a_number.wrapping_add(&b_number);
     (sum >= a_number).then(|| sum.to_be_bytes().into())
 }
 
-/// The first number less the second, which must not be more.
+/// The first number minus the second, which must not be larger.
 pub fn difference(a: &[u8], b: &[u8]) -> Vec<u8> {
     let [a, b] = [a, b].map(BoxedUint::from_be_slice_vartime);
     assert!(a >= b);

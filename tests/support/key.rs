@@ -1,4 +1,4 @@
-//! RSA keys that sign tokens. Made at run time; none is in the repository.
+//! RSA keys that sign tokens. They are made at run time: the repository contains none.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -21,14 +21,14 @@ pub struct Key(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     private: rsa::PrivateKey,
-    /// None for a key that ring would not sign with.
+    /// `None` for a key that ring does not sign with.
     pair: Option<RsaKeyPair>,
     jwk: Value,
 }
 
 impl Key {
     /// The key number `index` of this process: 2048 bits, the same at each call up to index 7, so
-    /// that tests share the cost of making it; fresh beyond.
+    /// that tests share the cost of making it; a new key above.
     pub fn shared(index: usize) -> Key {
         static POOL: [OnceLock<Key>; 8] = [const { OnceLock::new() }; 8];
         match POOL.get(index) {
@@ -37,7 +37,7 @@ impl Key {
         }
     }
 
-    /// A key of its own with a modulus of 2048 to 4096 bits (ring signs with no other).
+    /// A new key with a modulus of 2048 to 4096 bits (ring signs with no other).
     pub fn with_bits(bits: usize) -> Key {
         let private = rsa::PrivateKey::new(&mut SystemRng, bits).expect("bits are within bounds");
         let pkcs8 = private.to_pkcs8_der().expect("an RSA key encodes");
@@ -55,8 +55,8 @@ impl Key {
         }))
     }
 
-    /// A key of its own that is weaker than ring would sign with: from 1024 bits and with any odd
-    /// exponent from 3. It has no certificate, and [`Key::power`] is all it can do.
+    /// A new key that is too weak for ring to sign with: of 1024 bits or more, and any odd exponent
+    /// from 3. It has no certificate, and supports only [`Key::power`].
     pub fn weak(bits: usize, exponent: u64) -> Key {
         let exponent = BoxedUint::from(exponent);
         let private = rsa::PrivateKey::new_with_exp(&mut SystemRng, bits, exponent)
@@ -104,8 +104,8 @@ impl Key {
         signature
     }
 
-    /// What the private half makes of this block, whatever is in it: a signature, when it is padded
-    /// as it should be. The block is a number less than the modulus, and as long.
+    /// The private-key operation on a block with any content: a signature, if it is padded
+    /// correctly. The block has the length of the modulus, and is less as a number.
     pub fn power(&self, block: &[u8]) -> Vec<u8> {
         let private = &self.0.private;
         assert_eq!(block.len(), private.size());
@@ -120,7 +120,7 @@ impl Key {
 /// The members every key has.
 fn public_jwk(private: &rsa::PrivateKey) -> Value {
     let n = private.n_bytes();
-    // As long as Auth0's.
+    // Of the same length as Auth0's.
     let kid = &URL_SAFE_NO_PAD.encode(digest(&SHA256, &n))[..21];
     json!({
         "kty": "RSA",
@@ -145,7 +145,7 @@ fn self_signed(pkcs8: &[u8]) -> Vec<u8> {
     certificate.der().to_vec()
 }
 
-/// The system's random bytes for `rsa`, which exports no such source itself.
+/// The system's random bytes for `rsa`, which has no such source itself.
 struct SystemRng;
 
 impl TryRng for SystemRng {

@@ -36,11 +36,11 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything is waited for before a test fails: far more than a busy machine needs.
+/// How long a test waits for anything before it fails: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until `holds`, asking again and again; panics when that takes longer than [`PATIENCE`].
-/// `what` says what is waited for.
+/// Polls until `holds` returns true; panics if that takes longer than [`PATIENCE`]. `what`
+/// describes the condition.
 #[track_caller]
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     wait_until_within(PATIENCE, what, holds);
@@ -61,7 +61,7 @@ pub fn wait_until_within(patience: Duration, what: &str, mut holds: impl FnMut()
 pub struct TempDir(PathBuf);
 
 impl TempDir {
-    /// Makes the folder; panics when the system's temporary folder cannot be written.
+    /// Makes the folder; panics if the system's temporary folder is not writable.
     pub fn new() -> TempDir {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         loop {
@@ -89,7 +89,7 @@ impl Drop for TempDir {
     }
 }
 
-/// Sets a flag when it goes out of scope, also by a panic: threads that look at it come to an end.
+/// Sets a flag when it goes out of scope, also by a panic, so that threads which check it end.
 #[derive(Debug)]
 pub struct Ending<'a>(pub &'a AtomicBool);
 
@@ -114,7 +114,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// A look at the value, also after a thread has panicked: its own panic tells why.
+    /// Locks the value, even if a thread has panicked: that panic is reported anyway.
     fn lock(&self) -> MutexGuard<'_, T> {
         self.value
             .lock()
@@ -128,15 +128,14 @@ impl<T> Watched<T> {
         result
     }
 
-    /// Waits, without bound, until `ready`.
+    /// Waits until `ready`, for any time.
     fn wait_until(&self, ready: impl Fn(&T) -> bool) -> MutexGuard<'_, T> {
         self.changed
             .wait_while(self.lock(), |value| !ready(value))
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Waits until `ready`, at most [`PATIENCE`]. The value comes back either way, with whether it
-    /// is ready.
+    /// Waits until `ready`, for [`PATIENCE`] at most. Returns the value and whether it is ready.
     fn wait_bounded(&self, ready: impl Fn(&T) -> bool) -> (MutexGuard<'_, T>, bool) {
         let (guard, _) = self
             .changed

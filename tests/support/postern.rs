@@ -19,10 +19,10 @@ use super::tenant::Tenant;
 use super::token::AUDIENCE;
 use super::{PATIENCE, TempDir, Watched, client, wait_until};
 
-/// The text before the address in the log line.
+/// The text before the address in the log.
 const LISTENING: &str = "listening on ";
 
-/// What the line says that tells of new keys.
+/// The text of the log line about new keys.
 const FETCHED: &str = "fetched ";
 
 /// A running server. It is killed on drop.
@@ -38,9 +38,9 @@ pub struct Postern {
 #[derive(Debug, Default)]
 struct Log {
     lines: Vec<String>,
-    /// The server has closed its standard output: it has ended.
+    /// Whether the server has closed its standard output, and so has ended.
     ended: bool,
-    /// Nothing more comes on standard error.
+    /// Whether standard error is closed: no more lines follow.
     complete: bool,
 }
 
@@ -89,7 +89,7 @@ impl Postern {
         self.child.id()
     }
 
-    /// Runs a server until it has written its keys to `state`, which then holds them.
+    /// Runs a server until it has written its keys to `state`.
     pub fn fill_state(tenant: &Tenant, state: &Path) {
         let mut postern = Postern::builder(tenant).state(state).start();
         postern.wait_for_keys();
@@ -113,9 +113,9 @@ impl Postern {
         self.settled(|| self.get(path, headers))
     }
 
-    /// Asks until the answer is not that the keys are still being fetched. A token whose key is new
-    /// waits for them, but no longer than a second, and a busy machine may take more; 503 before
-    /// that second is over is returned as it is.
+    /// Repeats the request while the answer is that the keys are still being fetched. A token with
+    /// a new key waits for them for a second at most, and a busy machine may take longer. A 503
+    /// before that second is over is returned.
     pub fn settled(&self, ask: impl Fn() -> client::Response) -> client::Response {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -133,14 +133,14 @@ impl Postern {
         self.log.lock().lines.clone()
     }
 
-    /// Waits until a line with this text has been logged and returns the first one; panics when
-    /// that takes longer than [`PATIENCE`] or the server ends without.
+    /// Waits until a line with this text has been logged and returns the first one. Panics if that
+    /// takes longer than [`PATIENCE`], or the server ends without it.
     pub fn wait_for_log(&self, text: &str) -> String {
         wait_for_line(&self.log, text)
     }
 
-    /// Waits until it listens, or has ended without; panics when that takes longer than
-    /// [`PATIENCE`]. For one that was [launched](Builder::launch).
+    /// For a [launched](Builder::launch) server: waits until it listens, or returns `false` if it
+    /// has ended. Panics if that takes longer than [`PATIENCE`].
     pub fn serves(&mut self) -> bool {
         let line = |log: &Log| log.lines.iter().find_map(|line| address(line));
         let ready = |log: &Log| line(log).is_some() || (log.ended && log.complete);
@@ -152,8 +152,7 @@ impl Postern {
         found.is_some()
     }
 
-    /// Waits until it has fetched keys for the first time, as it logs once requests can read them;
-    /// before, a token is answered with 503.
+    /// Waits until it logs that it has fetched keys. Before, tokens are answered with 503.
     pub fn wait_for_keys(&self) {
         self.wait_for_log(FETCHED);
     }
@@ -170,12 +169,12 @@ impl Postern {
         let status = Command::new("kill")
             .args(["-s", name, &self.pid().to_string()])
             .status()
-            .expect("`kill` is there on every Unix");
+            .expect("every Unix has `kill`");
         assert!(status.success(), "cannot send SIG{name}");
     }
 
-    /// Waits until the server has ended by itself and returns how; panics when that takes longer
-    /// than [`PATIENCE`]. [`Postern::logs`] is complete then.
+    /// Waits until the server has ended by itself, and returns its exit status; then
+    /// [`Postern::logs`] is complete. Panics if that takes longer than [`PATIENCE`].
     pub fn wait_exit(&mut self) -> ExitStatus {
         let (log, ended) = self.log.wait_bounded(|log| log.ended && log.complete);
         let lines = log.lines.join("\n");
@@ -190,7 +189,7 @@ impl Postern {
 
 impl Drop for Postern {
     fn drop(&mut self) {
-        // Both fail only when it has been reaped already.
+        // Both fail only if it has been reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -215,7 +214,7 @@ impl Builder {
         self
     }
 
-    /// With this file, such as `.env`, in the working directory, which is empty otherwise.
+    /// With this file, such as `.env`, in the working directory, which is otherwise empty.
     pub fn file(self, name: &str, content: &str) -> Builder {
         fs::write(self.dir.path().join(name), content).expect("the temporary folder takes a file");
         self
@@ -230,35 +229,35 @@ impl Builder {
 
     /// With this socket passed to it as systemd does, instead of an address to listen on.
     pub fn socket(mut self, listening: impl Into<OwnedFd>) -> Builder {
-        // A child inherits its standard streams and no other descriptor; the shell moves it.
+        // A child inherits only its standard streams, so the shell moves the descriptor.
         self.stdin = Some(listening.into().into());
         let pass = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\"";
         self.prefix(&["sh", "-c", pass])
     }
 
-    /// With this as its standard error. Then nothing it logs is seen.
+    /// With this as its standard error. Then [`Postern::logs`] is empty.
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
         self.stderr = Some(stderr.into());
         self
     }
 
-    /// Starts the server and waits until it listens, not until it has keys; panics with its log
-    /// when it does not.
+    /// Starts the server and waits until it listens, which may be before it has keys. Panics with
+    /// its log if it does not listen.
     pub fn start(mut self) -> Postern {
         let is_quiet = |(name, level): &(String, String)| {
             name == "RUST_LOG" && matches!(level.as_str(), "error" | "warn")
         };
         if self.stderr.is_none() && !self.env.iter().any(is_quiet) {
             let mut postern = self.spawn();
-            // A panic in here drops the server, and so kills it.
+            // A panic here drops the server, which kills it.
             let line = postern.wait_for_log(LISTENING);
-            // On a Unix socket it has none, and the test knows the path.
+            // A Unix socket has no address, and the test knows its path.
             if !line.contains("listening on unix:") {
                 postern.addr = address(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
             }
             return postern;
         }
-        // It cannot tell which port it got, so it is told one.
+        // It does not log its port, so it gets one.
         let addr = free_addr();
         self = self.env("PORT", addr.port().to_string());
         let mut postern = self.spawn();
@@ -283,8 +282,7 @@ impl Builder {
         postern
     }
 
-    /// Starts the server and returns at once; whether it gets as far as to listen,
-    /// [`Postern::serves`] tells.
+    /// Starts the server and returns at once. [`Postern::serves`] tells whether it listens.
     pub fn launch(self) -> Postern {
         self.spawn()
     }
@@ -314,7 +312,7 @@ impl Builder {
     }
 }
 
-/// The binary under test: `POSTERN_BIN`, or the one Cargo built along with the test.
+/// The binary under test: `POSTERN_BIN`, or the one that Cargo built for the test.
 pub fn binary() -> PathBuf {
     if let Some(path) = env::var_os("POSTERN_BIN") {
         // Relative to where the test runs, not to the server's working directory.
@@ -328,18 +326,18 @@ pub fn binary() -> PathBuf {
     path.into()
 }
 
-/// A copy of the binary in this folder, for users that may not go where it is.
+/// A copy of the binary in this folder, for users that may not read the original.
 pub fn copy_binary(folder: &Path) -> PathBuf {
     let copy = folder.join("postern");
-    // Not by this process: a child that another thread starts meanwhile would have the copy open
-    // for writing, and what is open for writing cannot be run.
+    // Not written by this process: a child that another thread starts meanwhile would inherit the
+    // open file, and a file that is open for writing cannot be run.
     let status = Command::new("cp").arg(binary()).arg(&copy).status();
-    assert!(status.expect("`cp` is there on every Unix").success());
+    assert!(status.expect("every Unix has `cp`").success());
     copy
 }
 
-/// Leaves nothing of this process' environment but what running a binary may need: `PATH`, and
-/// what configures dynamic loaders, emulators and coverage.
+/// Removes the environment of this process, except what a binary may need to run: `PATH`, and the
+/// settings of dynamic loaders, emulators and coverage.
 fn clean_env(command: &mut Command) {
     command.env_clear();
     for (name, value) in env::vars_os() {
@@ -360,7 +358,7 @@ fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>) {
     thread::spawn(move || {
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
-        // An error ends it like the end of the stream: nothing more can come.
+        // An error is like the end of the stream: nothing more can be read.
         while stderr.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
@@ -370,7 +368,7 @@ fn read_stderr(child: &mut Child, log: &Arc<Watched<Log>>) {
     });
 }
 
-/// The server prints nothing there; that the pipe closes tells that the process has ended.
+/// The server prints nothing to standard output. The pipe closes when the process has ended.
 fn read_stdout(child: &mut Child, log: &Arc<Watched<Log>>) {
     let mut stdout = child.stdout.take().expect("standard output is piped");
     let log = log.clone();

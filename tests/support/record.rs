@@ -27,8 +27,8 @@ impl Record {
         }
     }
 
-    /// Asks at these intervals, or as soon as the last answer is there; `ask` counts how often it
-    /// had to connect again.
+    /// Sends a request at these intervals, or as soon as the last answer is received. `ask` counts
+    /// how often it had to reconnect.
     pub fn each(
         &mut self,
         interval: Duration,
@@ -46,8 +46,8 @@ impl Record {
         self.times.sort();
     }
 
-    /// Asks at each of these intervals, each time on a thread of its own, so that a slow answer
-    /// delays no later request.
+    /// Sends a request at these intervals, each on a thread of its own, so that a slow answer does
+    /// not delay later ones.
     pub fn every(
         &mut self,
         interval: Duration,
@@ -68,7 +68,7 @@ impl Record {
             }
             let answers = asking.into_iter().map(|thread| thread.join());
             answers
-                .map(|answer| answer.expect("it does not panic"))
+                .map(|answer| answer.expect("`ask` does not panic"))
                 .collect()
         });
         for answer in answers {
@@ -77,7 +77,7 @@ impl Record {
         self.times.sort();
     }
 
-    /// Adds what became of one request.
+    /// Adds the result of one request.
     fn add(&mut self, answer: io::Result<Duration>) {
         match answer {
             Ok(time) => self.times.push(time),
@@ -88,17 +88,17 @@ impl Record {
         }
     }
 
-    /// How many requests were answered as they should be.
+    /// How many requests were answered correctly.
     pub fn answered(&self) -> usize {
         self.times.len()
     }
 
-    /// How many requests were not answered as they should be.
+    /// How many requests were not answered correctly.
     pub fn failed(&self) -> usize {
         self.failures.len()
     }
 
-    /// The time within which this part of the answers came, if any did.
+    /// The time within which this part of the answers was received, if there are any.
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let last = self.times.len().checked_sub(1)?;
         let at = self.times.len() * percent / 100;
@@ -120,13 +120,13 @@ impl Record {
     }
 }
 
-/// Asks for the protected message on a connection of its own.
+/// Requests the protected message on a new connection.
 pub fn ask_anew(from: IpAddr, addr: SocketAddr, token: &str) -> io::Result<()> {
     check(ask(&mut Client::try_connect_from(from, addr)?, token)?)
 }
 
-/// Asks on the connection that there is. When that was closed between two requests, asks once more
-/// on a new one, as HTTP clients do (RFC 9112 §9.3.1).
+/// Requests it on the existing connection. If that was closed between two requests, repeats the
+/// request once on a new one, as HTTP clients do (RFC 9112 §9.3.1).
 pub fn ask_again(
     connection: &mut Option<Client>,
     from: IpAddr,

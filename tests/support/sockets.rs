@@ -1,4 +1,4 @@
-//! What the kernel holds for the server's sockets, as `ss` of iproute2 tells.
+//! What the kernel holds for the server's sockets, according to `ss` of iproute2.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -13,18 +13,18 @@ pub struct Socket {
     pub state: String,
     /// The other end.
     pub peer: SocketAddr,
-    /// Bytes that have come in and that the server has not read.
+    /// Bytes received that the server has not read.
     pub unread: u64,
-    /// Whether a process has it: neither one that still has to be accepted nor one that was closed.
+    /// Whether a process has it. Not so before it is accepted, and after it is closed.
     pub is_owned: bool,
-    /// Kernel memory in bytes: received, to be sent, and allocated ahead.
+    /// Kernel memory in bytes: for received bytes, for bytes to send, and allocated in advance.
     pub memory: u64,
-    /// What it is the sum of, among others: `r`, `w` and `f`.
+    /// The fields of `skmem`: `memory` is the sum of `r`, `w` and `f`.
     pub parts: String,
 }
 
-/// All sockets with this port on the server's side but those that listen; those, too, that were
-/// closed and that the kernel keeps because not everything has been sent.
+/// All sockets with this port on the server's side, except listening ones, including closed ones
+/// that the kernel keeps until everything is sent.
 pub fn sockets(port: u16) -> Vec<Socket> {
     let filter = format!("sport = :{port}");
     let output = Command::new("ss")
@@ -38,12 +38,12 @@ pub fn sockets(port: u16) -> Vec<Socket> {
         .collect()
 }
 
-/// What [`sockets`] of this port take together, in bytes.
+/// The memory of all [`sockets`] of this port together, in bytes.
 pub fn kernel_memory(port: u16) -> u64 {
     sockets(port).iter().map(|socket| socket.memory).sum()
 }
 
-/// Waits until the server has accepted these connections and read all that came over them.
+/// Waits until the server has accepted these connections and read all bytes received over them.
 #[track_caller]
 pub fn wait_until_read<'a>(addr: SocketAddr, clients: impl IntoIterator<Item = &'a Client>) {
     let peers: Vec<_> = clients.into_iter().map(Client::local_addr).collect();
@@ -57,8 +57,8 @@ pub fn wait_until_read<'a>(addr: SocketAddr, clients: impl IntoIterator<Item = &
     });
 }
 
-/// Waits until the server has accepted these connections, over which it has been sent something.
-/// `false` when it has read any of that: then they are no newcomers.
+/// Waits until the server has accepted these connections, each of which has sent something. `false`
+/// if the server has read any of that: then not all are newcomers.
 #[track_caller]
 pub fn wait_until_accepted_unread<'a>(
     addr: SocketAddr,
@@ -86,11 +86,11 @@ fn parse(line: &str) -> Option<Socket> {
     let is_owned = words
         .find_map(|word| word.strip_prefix("ino:"))
         .is_some_and(|inode| inode != "0");
-    // One in `TIME-WAIT` has no buffers any more.
+    // A socket in `TIME-WAIT` has no buffers.
     let (_, memory) = line.split_once("skmem:(").unwrap_or(("", "r0,w0,f0)"));
     let (memory, _) = memory.split_once(')')?;
     let part = |name: &str| -> Option<u64> {
-        // `rb` and `r` begin alike: only one has a number behind its name.
+        // `rb` also begins with `r`, but only `r` is followed by a number.
         let mut parts = memory.split(',');
         parts.find_map(|part| part.strip_prefix(name)?.parse().ok())
     };

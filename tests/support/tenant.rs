@@ -1,5 +1,5 @@
 //! A stand-in for an Auth0 tenant: an https server on 127.0.0.1 that serves
-//! `/.well-known/jwks.json`, as well or as badly as a test asks for.
+//! `/.well-known/jwks.json`, or misbehaves as a test tells it to.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,11 +17,11 @@ use super::certificates::Authority;
 use super::key::Key;
 use super::{PATIENCE, TempDir, Watched};
 
-/// Where the key set is.
+/// The path of the key set.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
-/// What the tenant does with a request for its key set. It holds for requests received from then
-/// on, and for those that a stall keeps waiting.
+/// What the tenant does with a request for its key set. A change applies to later requests, and to
+/// those that are stalled.
 #[derive(Debug, Clone)]
 pub enum Behaviour {
     /// Answers with the key set.
@@ -69,7 +69,7 @@ pub struct Tenant {
 
 #[derive(Debug)]
 struct Shared {
-    /// None: plain http.
+    /// `None`: plain http.
     tls: Option<Arc<ServerConfig>>,
     state: Watched<State>,
 }
@@ -148,7 +148,7 @@ impl Tenant {
         format!("https://{}/", self.domain())
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
@@ -168,8 +168,8 @@ impl Tenant {
         self.shared.state.lock().connections
     }
 
-    /// Waits until the key set has been asked for `count` times in all; panics when it takes longer
-    /// than [`PATIENCE`].
+    /// Waits until `count` requests for the key set have been received in all; panics if that takes
+    /// longer than [`PATIENCE`].
     pub fn wait_for_fetches(&self, count: usize) {
         let (state, reached) = self.shared.state.wait_bounded(|s| s.fetches >= count);
         let fetches = state.fetches;
@@ -212,7 +212,7 @@ impl Tenant {
     /// next one, as "rotate and revoke" does at Auth0.
     pub fn rotate(&self) {
         let used = self.shared.state.lock().keys_used;
-        // Made before the lock is taken again: it takes time.
+        // Made without the lock, because it takes time.
         let fresh = Key::shared(used);
         self.shared.state.change(|state| {
             state.keys_used = used + 1;
@@ -221,7 +221,7 @@ impl Tenant {
         });
     }
 
-    /// Serves these keys, be they what they may. Tokens are still signed with [`Tenant::key`].
+    /// Serves these keys, valid or not. Tokens are still signed with [`Tenant::key`].
     pub fn set_keys(&self, keys: Vec<Value>) {
         self.shared.state.change(|state| state.served = keys);
     }
@@ -251,14 +251,14 @@ impl Tenant {
             return;
         };
         self.shared.state.change(|state| state.running = false);
-        // Wakes the acceptor out of `accept`; refused when it has ended by itself.
+        // Wakes the acceptor out of `accept`; refused if it has ended by itself.
         let _ = TcpStream::connect(self.addr());
         let _ = acceptor.join();
         let open = self.shared.state.change(|s| std::mem::take(&mut s.open));
         for (stream, server) in open {
-            // Wakes the thread out of a read; fails when the client has gone.
+            // Wakes the thread out of a read; fails if the client has gone.
             let _ = stream.shutdown(Shutdown::Both);
-            // A panic in there has been printed.
+            // A panic of that thread has been printed.
             let _ = server.join();
         }
     }
@@ -296,7 +296,7 @@ impl Shared {
             };
             let shared = self.clone();
             let server = thread::spawn(move || {
-                // What fails here, the client sees for itself.
+                // The client sees the failure, which is what the test checks.
                 let _ = shared.serve(&stream);
                 // `open` holds the socket too, so dropping this end alone would not close it.
                 let _ = stream.shutdown(Shutdown::Both);
@@ -321,7 +321,7 @@ impl Shared {
         socket.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
             match self.answer_one(&mut socket) {
-                // What servers say to a client that speaks TLS to them.
+                // As servers answer a client that speaks TLS to a plain port.
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
                     socket.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")?;
                 }
@@ -391,8 +391,8 @@ impl State {
         }
     }
 
-    /// A response's bytes. Of two headers with one name, what the test set goes before `extra`,
-    /// and that before the tenant's own.
+    /// A response's bytes. For each header name, the test's value replaces that of `extra`, which
+    /// replaces the tenant's own.
     fn response(&self, status: u16, extra: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let date = http_date(SystemTime::now());
         let length = body.len().to_string();
@@ -422,8 +422,8 @@ impl State {
     }
 }
 
-/// Reads up to the blank line that ends a request's head. A TLS handshake, which no blank line
-/// would end, is an error.
+/// Reads up to the blank line that ends a request's head. A TLS handshake, which contains no such
+/// line, is an error.
 fn read_head(stream: &mut impl Read) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -439,8 +439,8 @@ fn read_head(stream: &mut impl Read) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// Ends the stream, then waits until the client has: closing with bytes unread would reset the
-/// connection and could take the answer with it.
+/// Ends the stream, then waits until the client does: a close with unread bytes would reset the
+/// connection, and the answer could be lost.
 fn finish(mut socket: &TcpStream) -> io::Result<()> {
     socket.shutdown(Shutdown::Write)?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -486,7 +486,7 @@ fn tls_config(certificate: Certificate) -> (Arc<ServerConfig>, String) {
     (Arc::new(config), ca)
 }
 
-/// The time as the header `Date` has it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// The time in the format of the header `Date`: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
 pub fn http_date(time: SystemTime) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = [

@@ -1,4 +1,4 @@
-//! A mint for access tokens, right and wrong ones.
+//! Makes access tokens, valid and invalid ones.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::key::Key;
 use super::tenant::Tenant;
 
-/// The API identifier tokens are made for.
+/// The API identifier that tokens are for.
 pub const AUDIENCE: &str = "https://hello-world.example.com";
 
 /// The `sub` of every token unless changed.
@@ -17,7 +17,7 @@ pub const SUBJECT: &str = "auth0|5f7c8ec7c33c6c004bbafe82";
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// An access token to be signed. Each method changes one thing of it.
+/// An access token to be signed. Each method changes one part of it.
 #[derive(Debug, Clone)]
 pub struct Token {
     header: Part,
@@ -58,7 +58,7 @@ impl Token {
         self.claim("permissions", json!(["read:admin-messages"]))
     }
 
-    /// Issued two days ago and expired for one.
+    /// Issued two days ago and expired a day ago.
     pub fn expired(self) -> Token {
         let now = now();
         self.claim("iat", json!(now - 2 * DAY))
@@ -89,25 +89,25 @@ impl Token {
         self
     }
 
-    /// With these bytes for a header: duplicates, nesting, what is no JSON or no UTF-8. Members
-    /// cannot be changed afterwards.
+    /// With these bytes as the header: duplicates, nesting, invalid JSON or UTF-8. Members cannot
+    /// be changed afterwards.
     pub fn raw_header(mut self, bytes: impl Into<Vec<u8>>) -> Token {
         self.header = Part::Raw(bytes.into());
         self
     }
 
-    /// With these bytes for a payload; otherwise like [`Token::raw_header`].
+    /// With these bytes as the payload; otherwise like [`Token::raw_header`].
     pub fn raw_payload(mut self, bytes: impl Into<Vec<u8>>) -> Token {
         self.payload = Part::Raw(bytes.into());
         self
     }
 
-    /// The header's JSON text, to make a raw one from. Panics when it is not UTF-8.
+    /// The header's JSON text, to make a raw one from. Panics if it is not UTF-8.
     pub fn header_text(&self) -> String {
         String::from_utf8(self.header.bytes()).expect("the header is UTF-8")
     }
 
-    /// The payload's JSON text, to make a raw one from. Panics when it is not UTF-8.
+    /// The payload's JSON text, to make a raw one from. Panics if it is not UTF-8.
     pub fn payload_text(&self) -> String {
         String::from_utf8(self.payload.bytes()).expect("the payload is UTF-8")
     }
@@ -122,7 +122,7 @@ impl Token {
         self.sign_by(|input| key.sign(input))
     }
 
-    /// The compact form, with whatever `signer` makes of the signing input for a signature.
+    /// The compact form. `signer` gets the signing input and returns the signature.
     pub fn sign_by(&self, signer: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
         let mut token = URL_SAFE_NO_PAD.encode(self.header.bytes());
         token.push('.');
@@ -138,7 +138,7 @@ impl Part {
     fn of(object: Value) -> Part {
         match object {
             Value::Object(members) => Part::Members(members),
-            other => panic!("{other} is no object"),
+            other => panic!("{other} is not an object"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a process uses, as `/proc` tells.
+//! What a process uses, according to `/proc`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,9 +12,9 @@ use super::{PATIENCE, wait_until};
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Memory of its own in bytes: what it has allocated and its stacks, not its program.
+    /// Anonymous memory in bytes: allocations and stacks, without the program.
     pub memory: u64,
-    /// All of its memory that is there, in bytes, its program included.
+    /// Resident memory in bytes, including the program.
     #[allow(dead_code)] // The siege and the crowd print it.
     pub resident: u64,
     /// Threads.
@@ -23,7 +23,7 @@ pub struct Usage {
     pub descriptors: u64,
 }
 
-/// What the process with this id uses; panics when there is none.
+/// What the process with this id uses; panics if there is none.
 pub fn usage(pid: u32) -> Usage {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -45,8 +45,8 @@ pub fn usage(pid: u32) -> Usage {
     }
 }
 
-/// The processor time that the threads this process has now have used. Unlike the clock ticks in
-/// `/proc/PID/stat` it also counts what is shorter than a tick.
+/// The processor time used by the current threads of a process. Unlike the clock ticks in
+/// `/proc/PID/stat`, it includes times shorter than a tick.
 #[allow(dead_code)] // For the crowd.
 pub fn processor_time(pid: u32) -> Duration {
     let nanoseconds = |folder: fs::DirEntry| -> Option<u64> {
@@ -54,11 +54,11 @@ pub fn processor_time(pid: u32) -> Duration {
         text.split_whitespace().next()?.parse().ok()
     };
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a child of ours");
-    // A thread that has ended meanwhile is left out.
+    // A thread that has ended meanwhile is skipped.
     Duration::from_nanos(tasks.flatten().filter_map(nanoseconds).sum())
 }
 
-/// How often each thread of a process has gone to sleep: once after each time it woke up.
+/// How often each thread of a process has gone to sleep, which is once per wake-up.
 #[allow(dead_code)] // For the crowd.
 pub fn wake_ups(pid: u32) -> BTreeMap<OsString, u64> {
     let count = |task: fs::DirEntry| -> Option<(OsString, u64)> {
@@ -72,7 +72,7 @@ pub fn wake_ups(pid: u32) -> BTreeMap<OsString, u64> {
     tasks.flatten().filter_map(count).collect()
 }
 
-/// Waits until what a process uses is as wanted; panics with it when it stays otherwise.
+/// Waits until the usage of a process is as wanted, and returns it. Panics if it never is.
 pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -85,7 +85,7 @@ pub fn wait_for_usage(pid: u32, wanted: impl Fn(Usage) -> bool) -> Usage {
     }
 }
 
-/// What a process uses when the number of its threads has stayed the same for a second.
+/// The usage of a process after its number of threads has not changed for a second.
 #[allow(dead_code)] // For the siege and the crowd.
 pub fn settled_usage(pid: u32) -> Usage {
     let given_up = Instant::now() + PATIENCE;
@@ -102,13 +102,13 @@ pub fn settled_usage(pid: u32) -> Usage {
     last
 }
 
-/// Waits until no thread of the process with this id has anything to do. A server that has sent an
-/// answer may still have to see to its connection.
+/// Waits until all threads of the process with this id sleep. A server that has sent an answer may
+/// still have work to do for its connection.
 pub fn wait_until_asleep(pid: u32) {
     let is_asleep = |task: io::Result<fs::DirEntry>| {
         let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
-        // The state is behind the name, which may be anything in parentheses. A thread that has
-        // just ended does nothing.
+        // The state follows the name, which is in parentheses and may contain some. A thread that
+        // has just ended does not run.
         stat.map_or(true, |stat| {
             let (_, rest) = stat.rsplit_once(')').expect("a name");
             rest.starts_with(" S")
@@ -120,7 +120,7 @@ pub fn wait_until_asleep(pid: u32) {
     });
 }
 
-/// Lets this process have as many descriptors as it may.
+/// Raises this process's limit of descriptors as far as it may.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,8 +1,8 @@
-//! The answers to requests with a bad token, or with none.
+//! The answers to requests with an invalid token, or without one.
 
 use super::client::Response;
 
-/// What the header says of a token that is refused: one of these and nothing else.
+/// The description of a refused token in the header is one of these.
 pub const MALFORMED: &str = "The access token is malformed";
 pub const ALGORITHM: &str = "The access token is not signed with RS256";
 pub const TYPE: &str = "The token is not an access token";
@@ -16,11 +16,11 @@ pub const TIME: &str = "The access token lacks a valid time claim";
 pub const EXPIRED: &str = "The access token expired";
 pub const NOT_YET: &str = "The access token is not valid yet";
 
-/// What a token gets: none of the above.
+/// Stands for no description: the token is accepted.
 pub const ACCEPTED: &str = "";
 
-/// Panics unless this is the answer to a token that is not valid, with this sentence in the header;
-/// the description in the body comes back.
+/// Panics unless this is the answer to an invalid token, with this sentence in the header. Returns
+/// the description in the body.
 #[track_caller]
 pub fn assert_invalid_token(response: &Response, what: &str, verdict: &str) -> String {
     assert_eq!(response.status, 401, "{what}: {}", response.text());
@@ -37,7 +37,7 @@ pub fn assert_invalid_token(response: &Response, what: &str, verdict: &str) -> S
     description.to_owned()
 }
 
-/// Panics unless this is the answer to an `Authorization` that is not `Bearer` and one token.
+/// Panics unless this is the answer to an `Authorization` other than `Bearer` and one token.
 #[track_caller]
 pub fn assert_invalid_request(response: &Response, what: &str) {
     let body = concat!(

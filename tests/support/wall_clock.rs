@@ -1,4 +1,4 @@
-//! A wall clock of a server's own, by a library that is preloaded into it.
+//! A wall clock for one server, set by a library that is preloaded into it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that is right. `None` when the server is a static binary, which takes no library:
-    /// its code is the same.
+    /// A correct clock. `None` if the server is a static binary, which loads no libraries; its code
+    /// is the same.
     pub fn new() -> Option<WallClock> {
         let program = fs::read(binary()).unwrap();
         let names: [&[u8]; 2] = [b"/lib64/ld-linux", b"/lib/ld-linux"];
@@ -37,14 +37,14 @@ impl WallClock {
         Some(clock)
     }
 
-    /// From now on it is that many seconds off.
+    /// Sets how many seconds the clock is off from now on.
     pub fn jump(&self, offset: i64) {
         let [file, new] = ["offset", "offset.new"].map(|name| self.dir.path().join(name));
         fs::write(&new, offset.to_string()).unwrap();
         fs::rename(new, file).unwrap();
     }
 
-    /// The server goes by it.
+    /// Makes the server use this clock.
     pub fn rule(&self, builder: Builder) -> Builder {
         let offset = self.dir.path().join("offset");
         builder

@@ -1,8 +1,8 @@
--- The requests of one load. Arguments: the file with the tokens, one a line, or "-" for none; and
--- "close" for a connection per request.
+-- The requests of one load. Arguments: the file with the tokens, one per line, or "-" for none;
+-- and "close" for a connection per request.
 --
--- With several tokens each thread of wrk goes round through its own share of them, in order. No
--- two threads send the same token.
+-- With several tokens, each thread of wrk sends its own share of them in turn, so that no two
+-- threads send the same token.
 
 local threads = tonumber(os.getenv("WRK_THREADS"))
 local started = 0
@@ -24,7 +24,7 @@ function init(args)
         all[#all + 1] = token
     end
     if #all == 1 then
-        -- The same bytes again and again, without a call of Lua.
+        -- wrk repeats the same bytes without calling Lua.
         wrk.headers["Authorization"] = "Bearer " .. all[1]
         return
     end

@@ -1,4 +1,4 @@
-//! wrk, the load generator, which must be installed, and what it says of the answers.
+//! Runs wrk, the load generator, which must be installed, and reads its results.
 
 use std::fs;
 use std::io;
@@ -8,52 +8,51 @@ use std::process::{Child, Command, Output, Stdio};
 
 use super::TempDir;
 
-/// A load that wrk can make: as many requests as the server answers, one at a time on each
-/// connection.
+/// A load made by wrk: on each connection one request after another, as fast as the server
+/// answers.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Where they go.
+    /// The server's address.
     pub addr: SocketAddr,
-    /// What they ask for.
+    /// The path of the requests.
     pub path: &'static str,
     /// Connections at once, shared by two threads.
     pub connections: usize,
-    /// How long it goes on.
+    /// How long it lasts.
     pub seconds: u64,
-    /// After how many seconds wrk counts an answer that has not come as a timeout. It goes on
-    /// waiting for it.
+    /// After how many seconds wrk counts a missing answer as a timeout. It still waits for it.
     pub timeout: u64,
-    /// A connection for each request.
+    /// Whether each request has a connection of its own.
     pub close: bool,
-    /// A file with tokens, one a line, which are sent in turn.
+    /// A file with tokens, one per line, which are sent in turn.
     pub tokens: Option<PathBuf>,
 }
 
-/// What wrk saw.
+/// wrk's results.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
-    /// How long it went on.
+    /// How long the load lasted.
     pub seconds: f64,
     /// Answers, whatever their status.
     pub answers: u64,
-    /// Of all answers, heads included.
+    /// The bytes of all answers, including heads.
     pub bytes: u64,
-    /// The median of the times until an answer, in milliseconds.
+    /// The median time to an answer, in milliseconds.
     pub p50_ms: f64,
-    /// The time within which 99 % of the answers came, in milliseconds.
+    /// The time within which 99 % of the answers were received, in milliseconds.
     pub p99_ms: f64,
-    /// What went wrong.
+    /// The errors.
     pub errors: Errors,
 }
 
-/// How often something went wrong.
+/// Counts of errors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Errors {
     /// Answers with a status of 400 or more.
     pub status: u64,
     /// Connections that could not be made.
     pub connect: u64,
-    /// Connections that ended before an answer was there.
+    /// Connections that ended before an answer.
     pub read: u64,
     /// Requests that could not be sent.
     pub write: u64,
@@ -68,7 +67,7 @@ impl Summary {
     }
 }
 
-/// wrk, running. It is killed on drop.
+/// A running wrk. It is killed on drop.
 #[derive(Debug)]
 pub struct Wrk {
     child: Option<Child>,
@@ -111,7 +110,7 @@ impl Wrk {
         self.child.as_ref().expect("only `finish` takes it")
     }
 
-    /// Waits until wrk has ended, and returns what it saw; or, if it failed, what it printed.
+    /// Waits until wrk has ended, and returns its results; if it failed, what it printed.
     pub fn finish(mut self) -> Result<Summary, String> {
         let child = self.child.take().expect("only `finish` takes it");
         let output = child
@@ -128,7 +127,7 @@ impl Wrk {
 impl Drop for Wrk {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Both fail only when it has been reaped already.
+            // Both fail only if it has been reaped already.
             let _ = child.kill();
             let _ = child.wait();
         }
