@@ -119,8 +119,13 @@ impl Files {
                 return Err(vec![key_fault(self.stranger(&certified))]);
             }
             Err(error) => {
+                let why = match &error {
+                    // Its own text says that the certificate is a peer's.
+                    Error::InvalidCertificate(error) => error.to_string(),
+                    error => error.to_string(),
+                };
                 return Err(vec![certificate_fault(format!(
-                    "its certificate 1 cannot be used ({error}); write {CHAIN}"
+                    "its certificate 1 cannot be used ({why}); write {CHAIN}"
                 ))]);
             }
         }
@@ -200,6 +205,12 @@ fn chain(path: &Path) -> Result<(Vec<CertificateDer<'static>>, Validity), String
             "it has no certificate between -----BEGIN CERTIFICATE----- and its END; write {CHAIN}"
         )
     })?;
+    if !first.is_version_3 {
+        return Err(format!(
+            "its certificate 1 is not of X.509 version 3; make one that is, with subjectAltName, \
+             or write {CHAIN}"
+        ));
+    }
     let validity = first.validity;
     Ok((chain, validity))
 }

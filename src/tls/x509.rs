@@ -1,4 +1,4 @@
-//! The few fields of a certificate that are read here: issuer, subject and validity.
+//! The few fields of a certificate that are read here: version, issuer, subject and validity.
 //!
 //! rustls and webpki read certificates, too, but tell no validity: webpki names `notAfter` only in
 //! the error for a certificate that has expired. The crate x509-parser would tell it, and is 18
@@ -16,6 +16,8 @@ const VERSION: u8 = 0xa0;
 /// Some fields of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fields<'a> {
+    /// Whether it is of version 3, the only one that rustls takes.
+    pub(super) is_version_3: bool,
     /// The name of who issued it, as DER.
     pub(super) issuer: &'a [u8],
     /// The name of who it is for, as DER.
@@ -32,8 +34,10 @@ pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
         return None;
     }
     let mut signed = Elements(certificate.expect(SEQUENCE)?);
+    // Version 1 is the default, and left out. The numbers begin with 0.
+    let mut is_version_3 = false;
     if signed.0.first() == Some(&VERSION) {
-        signed.expect(VERSION)?;
+        is_version_3 = Elements(signed.expect(VERSION)?).expect(INTEGER)? == [2];
     }
     signed.expect(INTEGER)?;
     // The algorithm of the signature.
@@ -46,6 +50,7 @@ pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let (tag, not_after) = validity.next()?;
     let not_after = validity::time(tag, not_after)?;
     validity.0.is_empty().then_some(Fields {
+        is_version_3,
         issuer,
         subject,
         validity: Validity {

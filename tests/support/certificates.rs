@@ -9,7 +9,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 
-/// Keys that `rcgen` cannot make, as PEM.
+/// Keys that `rcgen` cannot make, as PEM, and a certificate.
 pub mod keys {
     /// PKCS#8.
     pub const RSA_1024: &str = include_str!("keys/rsa-1024.pem");
@@ -39,6 +39,8 @@ pub mod keys {
     pub const ENCRYPTED: &str = include_str!("keys/encrypted.pem");
     /// PKCS#1, encrypted.
     pub const ENCRYPTED_PKCS1: &str = include_str!("keys/encrypted-pkcs1.pem");
+    /// A certificate of X.509 version 1 for the key `P256`, signed by itself.
+    pub const VERSION_1: &str = include_str!("keys/version-1.pem");
 }
 
 /// A certificate authority.

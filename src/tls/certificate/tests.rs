@@ -1,6 +1,6 @@
 use std::os::unix::fs::symlink;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 
 use super::super::testing::Folder;
 use super::super::testing::certificates::{Authority, ServerFiles, keys, replace, set_mode};
@@ -188,6 +188,21 @@ fn files_that_are_no_chain_are_named() {
     house.assert_certificate_fault(
         house.server.root.pem().repeat(11),
         "it has more than 10 certificates",
+    );
+    house.server.write_key(keys::P256);
+    house.assert_certificate_fault(
+        keys::VERSION_1,
+        "its certificate 1 is not of X.509 version 3",
+    );
+    // An extension that must be understood, and is not.
+    let key = KeyPair::from_pem(keys::P256).unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+    extension.set_criticality(true);
+    params.custom_extensions.push(extension);
+    house.assert_certificate_fault(
+        params.self_signed(&key).unwrap().pem(),
+        "its certificate 1 cannot be used (",
     );
     fs::remove_file(&house.server.certificate).unwrap();
     assert!(

@@ -39,7 +39,8 @@ fn signed() -> Vec<Vec<u8>> {
 #[test]
 fn the_fields_are_found() {
     let mut signed = signed();
-    let expected = Fields {
+    let mut expected = Fields {
+        is_version_3: true,
         issuer: b"issuer",
         subject: b"subject",
         validity: Validity {
@@ -48,7 +49,10 @@ fn the_fields_are_found() {
         },
     };
     assert_eq!(fields(&certificate(&signed)), Some(expected));
-    // Version 1 is the default, and left out.
+    // Version 2, and version 1, which is left out.
+    expected.is_version_3 = false;
+    signed[0] = element(VERSION, &element(INTEGER, &[1]));
+    assert_eq!(fields(&certificate(&signed)), Some(expected));
     signed.remove(0);
     assert_eq!(fields(&certificate(&signed)), Some(expected));
     let long = vec![b'x'; 300];
