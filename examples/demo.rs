@@ -1,8 +1,8 @@
 //! postern without an Auth0 account: a stand-in tenant, the real server, and requests to try.
 //!
 //! `cargo run --example demo` serves until Ctrl-C. With `-- --check` it makes the requests itself
-//! and exits with 0 if every answer is the expected one, else with 1. With `-- --tls` it serves over
-//! TLS, with a certificate of a private CA.
+//! and exits with 0 if every answer is the expected one, else with 1. With `-- --tls` it serves
+//! over TLS, with a certificate of a private CA.
 
 // Only a part of it is used here.
 #[allow(dead_code)]

@@ -61,8 +61,7 @@ pub enum StatusPart {
 /// The texts of the parts.
 static STATUS: Mutex<[String; 2]> = Mutex::new([const { String::new() }; 2]);
 
-/// Sets a part of the line that `systemctl status` shows as `Status:`. An empty text leaves the part
-/// out.
+/// Sets a part of the line that `systemctl status` shows as `Status:`. An empty text leaves it out.
 pub fn status(part: StatusPart, text: &str) {
     // Nothing panics under the lock. It is held while systemd is told, so that the latest line is
     // the last one told.

@@ -2,8 +2,9 @@
 //!
 //! rustls and webpki read certificates, too, but tell no validity: webpki names `notAfter` only in
 //! the error for a certificate that has expired. The crate x509-parser would tell it, and is 18
-//! more crates with those it needs. These fields stand at fixed places near the beginning (RFC 5280 §4.1), so
-//! a walk over a few elements finds them. It does not recurse, and copies nothing.
+//! more crates with those it needs. These fields stand at fixed places near the beginning
+//! (RFC 5280 §4.1), so a walk over a few elements finds them. It does not recurse, and copies
+//! nothing.
 
 use super::validity::{self, Validity};
 

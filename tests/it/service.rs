@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::{Client, bearer};
 use crate::support::contract::{PROTECTED, PUBLIC, PUBLIC_BODY};
 use crate::support::crowd::A;
+use crate::support::https::Https;
 use crate::support::postern::{Builder, Postern};
 use crate::support::tenant::{Behaviour, Tenant};
 use crate::support::token::Token;
@@ -172,6 +173,26 @@ fn a_full_house_is_alive() {
         });
         assert!(refused.load(Ordering::Relaxed) > 0, "it was not full");
     }
+}
+
+#[test]
+fn the_watchdog_is_fed_over_tls() {
+    let manager = Manager::new();
+    let watchdog = |builder: Builder| {
+        manager.supervise(
+            builder
+                .env("WATCHDOG_USEC", "300000")
+                .env("RUST_LOG", "debug"),
+        )
+    };
+    let https = Https::start_with(watchdog);
+    for _ in 0..3 {
+        manager.wait_for("WATCHDOG=1");
+    }
+    https.postern.wait_for_log("TLS handshake: ");
+    let logs = https.postern.into_logs();
+    let is_failure = |line: &&String| line.contains("got no answer") || line.contains(" 400 ");
+    assert_eq!(logs.iter().find(is_failure), None);
 }
 
 #[test]
