@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{AlertDescription, ServerConfig, ServerConnection};
 
 use super::request::begins_with_head;
 use super::transport::Transport;
@@ -194,22 +194,36 @@ impl<T: Transport> TlsStream<T> {
                 Ok(())
             }
             Err(error) => {
-                self.fail();
-                Err(io::Error::new(ErrorKind::InvalidData, error))
+                let text = match self.fail() {
+                    Some(alert) => format!("{error}, alert {alert:?}"),
+                    None => error.to_string(),
+                };
+                Err(io::Error::new(ErrorKind::InvalidData, text))
             }
         }
     }
 
-    /// Sends the alert, and gives it a chance to arrive.
-    fn fail(&mut self) {
-        // The peer may be gone.
-        let _ = self.flush().and_then(|()| self.transport.close_write());
+    /// Sends the alert, and gives it a chance to arrive. Returns it, unless it is encrypted.
+    fn fail(&mut self) -> Option<AlertDescription> {
+        let mut records = Vec::new();
+        if let State::Session(session) = &mut self.state {
+            // Writing to memory does not fail.
+            let _ = session.write_tls(&mut records);
+        }
+        // The peer may be gone. What there is no room for is lost.
+        let _ = self.transport.write(&records);
+        let _ = self.transport.close_write();
         let mut discarded = 0;
         let mut buffer = [0; FIRST_READ];
         while discarded < MAX_DISCARDED
             && let Ok(count @ 1..) = self.transport.read(&mut buffer)
         {
             discarded += count;
+        }
+        // A record with a fatal alert (RFC 8446 §6): type, version, length, level, description.
+        match records.last_chunk() {
+            Some([0x15, _, _, 0, 2, 2, description]) => Some((*description).into()),
+            _ => None,
         }
     }
 

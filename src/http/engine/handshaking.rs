@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -22,7 +23,7 @@ impl Engine {
     pub(super) fn begin_handshake(
         &self,
         number: u32,
-        mut slot: std::sync::MutexGuard<'_, Slot<Member>>,
+        mut slot: MutexGuard<'_, Slot<Member>>,
         member: Box<Member>,
         buffers: &mut Buffers,
     ) -> Option<Watched> {
@@ -86,8 +87,8 @@ impl Engine {
         debug!("{peer} TLS handshake failed: {error}");
         if let Some(others) = self.handshake_failures.pass(Instant::now()) {
             warn!(
-                "{peer} TLS handshake failed: {error} ({others} more since the last such line, an \
-                 hour ago or longer)"
+                "{peer} TLS handshake failed: {error} ({others} more since the last such line; one \
+                 line an hour at most)"
             );
         }
     }

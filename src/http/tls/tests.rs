@@ -299,3 +299,20 @@ fn a_hello_that_is_too_long_ends_the_connection() {
     assert_eq!(error.to_string(), "the handshake is too long");
     assert!(pair.server.received <= MAX_HANDSHAKE + 4096, "of {sent}");
 }
+
+#[test]
+fn an_error_names_the_alert() {
+    let sent: [(&[u8], &str); 2] = [
+        (b"\x17\x03\x03\x00\x05hello", "alert UnexpectedMessage"),
+        (
+            b"\x15\x03\x03\x00\x02\x02\x30",
+            "received fatal alert: UnknownCA",
+        ),
+    ];
+    for (bytes, expected) in sent {
+        let mut pair = Pair::new();
+        pair.server.transport.input.extend(bytes);
+        let error = pair.server.handshake().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
