@@ -59,7 +59,14 @@ impl Engine {
         self.intake.count_refusal();
         if let Some(others) = self.refusals.pass(Instant::now()) {
             let peer = member.peer;
-            warn!("{peer} 503: all connections are busy ({others} more since the last such line)");
+            let what = if member.channel.is_tls() {
+                "closed"
+            } else {
+                "503"
+            };
+            warn!(
+                "{peer} {what}: all connections are busy ({others} more since the last such line)"
+            );
         }
         member.placed = Some(Instant::now());
         member.has_left = true;
