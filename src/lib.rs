@@ -8,6 +8,7 @@
 //! ```text
 //! http::engine        a worker waits for a ready connection, and takes it
 //! http::places        shares the places when there are more connections than places
+//! http::tls           decrypts, after a handshake, if there is a certificate
 //! http::connection    reads the head within its deadline, answers, keeps alive or closes
 //! http::request       the head becomes a Request, or a 400, 414, 431, 505
 //! api::router         (method, path) becomes a handler, or a 404, 405
@@ -40,7 +41,7 @@
 //! | `error` | no token can be accepted: no usable key, keys too stale, clock not set; a panic |
 //! | `warn` | keys not fetched or left out, no place for a connection, faults of the certificate |
 //! | `info` | start and stop, keys fetched, a new certificate, one line per request |
-//! | `debug` | requests that could not be read, peers that went away |
+//! | `debug` | requests that could not be read, TLS handshakes (one an hour that failed at `warn`), peers that went away |
 //! | `trace` | messages of the libraries |
 //!
 //! Tokens, signatures and `Authorization` values are never logged.
