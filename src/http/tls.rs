@@ -247,15 +247,16 @@ impl<T: Transport> TlsStream<T> {
 }
 
 impl<T: Transport> Transport for TlsStream<T> {
+    /// Leaves a handshake to [`handshake`](TlsStream::handshake), whose caller bounds and counts
+    /// them.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.handshake()?;
+        if self.is_handshaking() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         loop {
             let State::Session(session) = &mut self.state else {
                 return Err(ErrorKind::WouldBlock.into());
             };
-            if session.is_handshaking() {
-                return Err(ErrorKind::WouldBlock.into());
-            }
             match session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {

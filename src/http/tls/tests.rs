@@ -168,6 +168,21 @@ fn a_handshake_that_drips_goes_on() {
 }
 
 #[test]
+fn a_read_makes_no_part_of_a_handshake() {
+    let mut pair = Pair::new();
+    for _ in 0..2 {
+        pair.client_sends();
+        let waiting = pair.server.transport.input.len();
+        assert_eq!(kind(pair.read()), ErrorKind::WouldBlock);
+        assert_eq!(pair.server.transport.input.len(), waiting);
+        assert!(pair.server.is_handshaking());
+        pair.server.handshake().unwrap();
+        pair.client_receives();
+    }
+    assert!(!pair.server.is_handshaking());
+}
+
+#[test]
 fn what_was_decrypted_and_not_read_is_known() {
     let mut pair = Pair::connected();
     pair.client_writes(&[b'x'; 2500]);
