@@ -73,6 +73,7 @@ impl Crowd {
             seconds: SECONDS,
             timeout: 2,
             close: false,
+            tls: false,
             tokens: has_token.then_some(token_file),
         };
         let wrk = load.start().expect("wrk is installed");

@@ -39,6 +39,7 @@ fn behind(table: &mut Table, name: &str, command: &[&str], configuration: &str) 
         seconds: SECONDS,
         timeout: 10,
         close: false,
+        tls: false,
         tokens: None,
     };
     let found = load.start().expect("wrk is installed").finish();

@@ -46,6 +46,24 @@ impl Record {
         self.times.sort();
     }
 
+    /// Sends `count` requests at this interval, one after the other. The time of each counts from
+    /// when it was due, so a slow answer also counts against those that it delays.
+    pub fn on_time(
+        &mut self,
+        interval: Duration,
+        count: u32,
+        mut ask: impl FnMut() -> io::Result<()>,
+    ) {
+        let started = Instant::now();
+        for number in 0..count {
+            let due = started + number * interval;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let answer = ask().map(|()| due.elapsed());
+            self.add(answer);
+        }
+        self.times.sort();
+    }
+
     /// Sends a request at these intervals, each on a thread of its own, so that a slow answer does
     /// not delay later ones.
     pub fn every(

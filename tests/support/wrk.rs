@@ -24,6 +24,8 @@ pub struct Load {
     pub timeout: u64,
     /// Whether each request has a connection of its own.
     pub close: bool,
+    /// Whether to speak TLS. wrk trusts any certificate and resumes sessions.
+    pub tls: bool,
     /// A file with tokens, one per line, which are sent in turn.
     pub tokens: Option<PathBuf>,
 }
@@ -81,6 +83,7 @@ impl Load {
         let script = folder.path().join("wrk.lua");
         fs::write(&script, include_str!("wrk.lua"))?;
         let threads = self.connections.min(2).to_string();
+        let scheme = if self.tls { "https" } else { "http" };
         let child = Command::new("wrk")
             .env("WRK_THREADS", &threads)
             .args(["--threads", &threads])
@@ -89,7 +92,7 @@ impl Load {
             .args(["--timeout", &format!("{}s", self.timeout)])
             .arg("--script")
             .arg(script)
-            .arg(format!("http://{}{}", self.addr, self.path))
+            .arg(format!("{scheme}://{}{}", self.addr, self.path))
             .arg("--")
             .arg(self.tokens.as_deref().unwrap_or(Path::new("-")))
             .args(self.close.then_some("close"))
