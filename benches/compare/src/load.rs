@@ -28,6 +28,7 @@ pub fn make(
         seconds,
         timeout: TIMEOUT,
         close: condition.close,
+        tls: condition.tls,
         tokens: tokens.map(Path::to_owned),
     };
     let wrk = load.start().map_err(|error| format!("wrk: {error}"))?;

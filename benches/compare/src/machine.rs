@@ -23,7 +23,7 @@ pub fn describe(context: &Context) -> Result<String> {
         "# postern compared\n\n\
          - date: {}\n- CPU: {}, {} cores\n- kernel: Linux {}\n\
          - load of the machine before the start (1, 5, 15 minutes): {}\n\
-         - {} rounds of {} s each; medians; the load is made by wrk on the same cores\n\n\
+         - {} rounds of {} s each; medians; the clients run on the same cores\n\n\
          | what | version |\n|---|---|\n",
         first_line("date", &["-u", "+%F %H:%M UTC"])?,
         model.unwrap_or("unknown"),
@@ -48,7 +48,12 @@ fn versions(context: &Context) -> Result<Vec<(String, String)>> {
         let version = match other {
             Other::Axum => crates(&["axum", "hyper", "tokio", "jsonwebtoken", "aws-lc-rs"]),
             Other::TinyHttp => crates(&["tiny_http", "jsonwebtoken", "aws-lc-rs"]),
-            Other::Nginx => first_line(context.program(Server::Other(other)), &["-v"])?,
+            Other::Nginx => {
+                let lines = printed(context.program(Server::Other(other)), &["-V"])?;
+                let openssl = lines.lines().find(|line| line.contains("OpenSSL"));
+                let version = lines.lines().next().unwrap_or_default();
+                format!("{version}, {}", openssl.unwrap_or("without TLS"))
+            }
             Other::Flask => {
                 let python = context.installed(Server::Other(other)).join("bin/python");
                 format!("{}, {}", first_line(python, &["--version"])?, packages())
@@ -60,6 +65,7 @@ fn versions(context: &Context) -> Result<Vec<(String, String)>> {
     let wrk = first_line("wrk", &["-v"])?;
     let wrk = wrk.split_once(" [").map_or(&*wrk, |(version, _)| version);
     versions.push(("wrk".to_owned(), wrk.to_owned()));
+    versions.push(("handshakes".to_owned(), crates(&["rustls", "ring"])));
     Ok(versions)
 }
 
@@ -81,15 +87,22 @@ fn packages() -> String {
     packages.collect::<Vec<_>>().join(", ").replace("==", " ")
 }
 
-/// The first line that a program prints. The exit code counts for nothing: wrk's is 1.
+/// The first line that a program prints.
 fn first_line(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
+    let printed = printed(program, arguments)?;
+    Ok(printed.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What a program prints. The exit code counts for nothing: wrk's is 1.
+fn printed(program: impl AsRef<Path>, arguments: &[&str]) -> Result<String> {
     let program = program.as_ref();
     let output = Command::new(program).args(arguments).output();
     let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
     let printed = [&*output.stdout, &*output.stderr].concat();
-    let printed = String::from_utf8_lossy(&printed);
-    let line = printed.lines().next().map(str::to_owned);
-    line.ok_or_else(|| said_by(&program.display().to_string(), &output))
+    match printed.is_empty() {
+        true => Err(said_by(&program.display().to_string(), &output)),
+        false => Ok(String::from_utf8_lossy(&printed).into_owned()),
+    }
 }
 
 fn read(path: &str) -> Result<String> {

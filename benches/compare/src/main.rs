@@ -1,6 +1,7 @@
 //! Compares postern with the alternatives of its users; `usage.txt` says how. Started by `run`,
 //! which also sees to it that no process is left behind.
 
+mod handshakes;
 mod load;
 mod machine;
 mod options;
@@ -19,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use options::Options;
-use plan::{Condition, Load, Measurement};
+use plan::{Condition, Load, Logs, Measurement};
 use servers::{Context, Running};
 
 /// Errors are for people.
@@ -33,13 +34,13 @@ pub struct Sample {
     p99_ms: f64,
     /// CPU seconds of the server per 1,000 requests.
     cpu: f64,
-    /// The same of wrk.
+    /// The same of the clients.
     load_cpu: f64,
     /// Resident memory in bytes, under load.
     resident: f64,
-    /// The length of an answer.
+    /// The length of an answer; nothing for handshakes.
     bytes: f64,
-    /// The part of the machine's CPU time that neither the server nor wrk had.
+    /// The part of the machine's CPU time that neither the server nor the clients had.
     others: f64,
 }
 
@@ -65,27 +66,60 @@ fn compare() -> Result<()> {
     let round = plan::round(&context.options);
     print!("{}", machine::describe(&context)?);
     check_servers(&context, &round)?;
+    check_handshakes(&context, &round)?;
     let samples = measure(&context, &round)?;
     print!("{}", report::report(&context, &round, &samples)?);
     Ok(())
 }
 
-/// Starts each server once and looks at its answers.
+/// Starts each server once, with and without TLS, and looks at its answers.
 fn check_servers(context: &Context, round: &[Measurement]) -> Result<()> {
-    let mut reference = None;
-    let mut checked = Vec::new();
-    for &Measurement { server, .. } in round {
-        if checked.contains(&server) {
-            continue;
+    for tls in [false, true] {
+        let mut reference = None;
+        let mut checked = Vec::new();
+        let condition = Condition {
+            tls,
+            ..Condition::with(1)
+        };
+        for measurement in round {
+            let server = measurement.server;
+            if measurement.condition.tls != tls || checked.contains(&server) {
+                continue;
+            }
+            let name = server.name(&context.options);
+            let name = format!("{name}{}", if tls { " over TLS" } else { "" });
+            eprintln!("checking {name} ...");
+            let result = Running::start(context, server, condition).and_then(|running| {
+                let result = running.check(server, &context.tokens, &mut reference);
+                result.map_err(|error| running.with_log(error))
+            });
+            result.map_err(|error| format!("{name}: {error}"))?;
+            checked.push(server);
         }
-        let name = server.name(&context.options);
-        eprintln!("checking {name} ...");
-        let result = Running::start(context, server, Condition::with(1)).and_then(|running| {
-            let result = running.check(server, &context.tokens, &mut reference);
+    }
+    Ok(())
+}
+
+/// Has each server log its handshakes, and counts them.
+fn check_handshakes(context: &Context, round: &[Measurement]) -> Result<()> {
+    let loads = round.iter().filter(|m| m.load.is_handshakes());
+    for &Measurement {
+        condition,
+        load,
+        server,
+    } in loads
+    {
+        let name = format!("{}, {}", load.name(), server.name(&context.options));
+        let condition = Condition {
+            logs: Logs::Handshakes,
+            ..condition
+        };
+        let result = Running::start(context, server, condition).and_then(|running| {
+            let result = handshakes::check(&running, condition, load);
             result.map_err(|error| running.with_log(error))
         });
-        result.map_err(|error| format!("{name}: {error}"))?;
-        checked.push(server);
+        let counts = result.map_err(|error| format!("{name}: {error}"))?;
+        eprintln!("checked {name}: the server counted {counts}");
     }
     Ok(())
 }
@@ -141,6 +175,9 @@ fn sample_from(
     running: &Running,
 ) -> Result<Sample> {
     let make = |load: Load, seconds, meanwhile: &mut dyn FnMut()| {
+        if load.is_handshakes() {
+            return handshakes::make(condition, running.addr(), load, seconds, meanwhile);
+        }
         let tokens = context.tokens.file(load);
         let target = (running.addr(), servers::path(load));
         load::make(condition, target, tokens.as_deref(), seconds, meanwhile)
@@ -150,7 +187,10 @@ fn sample_from(
     }
     make(load, 1, &mut || ())?;
 
-    let bytes = running.answer_bytes(load, condition.close, &context.tokens)?;
+    let bytes = match load.is_handshakes() {
+        true => None,
+        false => Some(running.answer_bytes(load, condition.close, &context.tokens)?),
+    };
     let seconds = context.options.seconds;
     let mut resident = 0;
     let machine = processes::machine_seconds();
@@ -164,10 +204,12 @@ fn sample_from(
     let others = machine_now.used - machine.used - cpu - load_cpu;
 
     let requests = summary.answers as f64;
-    // The last answers may have been cut off by the end of the load.
-    let (length, expected) = (summary.bytes as f64 / requests, bytes as f64);
-    if (length / expected - 1.0).abs() > 0.02 {
-        return Err(format!("answers have {length:.1} bytes each, not {bytes}"));
+    if let Some(bytes) = bytes {
+        // The last answers may have been cut off by the end of the load.
+        let length = summary.bytes as f64 / requests;
+        if (length / bytes as f64 - 1.0).abs() > 0.02 {
+            return Err(format!("answers have {length:.1} bytes each, not {bytes}"));
+        }
     }
     Ok(Sample {
         per_second: requests / summary.seconds,
@@ -176,7 +218,7 @@ fn sample_from(
         cpu: 1e3 * cpu / requests,
         load_cpu: 1e3 * load_cpu / requests,
         resident: resident as f64,
-        bytes: expected,
+        bytes: bytes.unwrap_or_default() as f64,
         others: (others / (machine_now.all - machine.all)).max(0.0),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use lexopt::prelude::*;
 
@@ -23,6 +24,8 @@ pub struct Options {
 pub struct Build {
     pub name: String,
     pub path: PathBuf,
+    /// Whether it has the settings for it, as older builds have not.
+    pub speaks_tls: bool,
 }
 
 impl Options {
@@ -97,8 +100,15 @@ fn names<T: Copy>(
 fn build(text: &str) -> Result<Build> {
     let (name, path) = text.split_once('=').unwrap_or(("postern", text));
     let path = fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
+    let help = Command::new(&path).arg("--help").output();
+    let help = help.map_err(|error| format!("{}: {error}", path.display()))?;
+    let speaks_tls = String::from_utf8_lossy(&help.stdout).contains("TLS_CERTIFICATE_FILE");
+    if !speaks_tls {
+        eprintln!("{name} does not speak TLS: left out where that is measured");
+    }
     Ok(Build {
         name: name.to_owned(),
         path,
+        speaks_tls,
     })
 }

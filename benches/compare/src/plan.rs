@@ -50,6 +50,13 @@ impl Server {
         self != Server::Other(Other::Nginx)
     }
 
+    fn speaks_tls(self, options: &Options) -> bool {
+        match self {
+            Server::Postern { build, .. } => options.builds[build].speaks_tls,
+            Server::Other(other) => other == Other::Nginx,
+        }
+    }
+
     pub fn name(self, options: &Options) -> String {
         match self {
             Server::Postern { build, large_cache } => {
@@ -69,17 +76,30 @@ impl Server {
 pub const AXUM: Server = Server::Other(Other::Axum);
 pub const NGINX: Server = Server::Other(Other::Nginx);
 
-/// The requested path, and the tokens.
+pub const OVER_TLS: Condition = Condition::with(64).over_tls();
+/// Each client waits for the server once or twice in a handshake: so many keep both busy.
+pub const HANDSHAKES: Condition = Condition::with(16).closing().over_tls();
+
+/// The requested path, and the tokens; or handshakes without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
     Public,
     Warm,
     Many,
     Cold,
+    FullHandshakes,
+    ResumedHandshakes,
 }
 
 impl Load {
-    const ALL: [Load; 4] = [Load::Public, Load::Warm, Load::Many, Load::Cold];
+    const ALL: [Load; 6] = [
+        Load::Public,
+        Load::Warm,
+        Load::Many,
+        Load::Cold,
+        Load::FullHandshakes,
+        Load::ResumedHandshakes,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -87,7 +107,13 @@ impl Load {
             Load::Warm => "warm",
             Load::Many => "many",
             Load::Cold => "cold",
+            Load::FullHandshakes => "full handshakes",
+            Load::ResumedHandshakes => "resumed handshakes",
         }
+    }
+
+    pub fn is_handshakes(self) -> bool {
+        matches!(self, Load::FullHandshakes | Load::ResumedHandshakes)
     }
 }
 
@@ -98,20 +124,22 @@ pub enum Set {
     Connections,
     Close,
     Log,
+    Tls,
     /// What the targets need, all of which is in the others, too.
     Targets,
 }
 
 impl Set {
-    pub const ALL: [Set; 5] = [
+    pub const ALL: [Set; 6] = [
         Set::Load,
         Set::Connections,
         Set::Close,
         Set::Log,
+        Set::Tls,
         Set::Targets,
     ];
     /// The sets that are measured by default.
-    pub const USUAL: [Set; 4] = [Set::Load, Set::Connections, Set::Close, Set::Log];
+    pub const USUAL: [Set; 5] = [Set::Load, Set::Connections, Set::Close, Set::Log, Set::Tls];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -119,6 +147,7 @@ impl Set {
             Set::Connections => "connections",
             Set::Close => "close",
             Set::Log => "log",
+            Set::Tls => "tls",
             Set::Targets => "targets",
         }
     }
@@ -130,13 +159,14 @@ impl Set {
             Set::Connections => [1, 8, 256].map(Condition::with).to_vec(),
             Set::Close => vec![condition.closing()],
             Set::Log => vec![Condition {
-                logs_requests: true,
+                logs: Logs::Requests,
                 ..condition
             }],
+            Set::Tls => vec![OVER_TLS, HANDSHAKES],
             Set::Targets => [64, 8, 256]
                 .map(Condition::with)
                 .into_iter()
-                .chain([condition.closing()])
+                .chain([condition.closing(), OVER_TLS, HANDSHAKES])
                 .collect(),
         }
     }
@@ -147,11 +177,20 @@ impl Set {
         if matches!(server, Server::Postern { large_cache, .. } if large_cache) {
             return self == Set::Load && load == Load::Many;
         }
+        if condition.tls || load.is_handshakes() {
+            let is_meant = match condition.close {
+                true => load.is_handshakes(),
+                false => load == Load::Warm,
+            };
+            return condition.tls && is_meant && (is_postern || server == NGINX);
+        }
         match self {
             Set::Load => is_basic || server.verifies(),
             Set::Connections => is_basic && (is_postern || server == AXUM),
             // tiny_http closes without saying so, which wrk takes for a failure.
             Set::Close => is_basic && server != Server::Other(Other::TinyHttp),
+            // All of it is in the condition.
+            Set::Tls => false,
             Set::Log => is_basic,
             Set::Targets => match (condition.connections, condition.close, load) {
                 (64, false, Load::Public | Load::Warm) | (64, true, Load::Public) => {
@@ -171,8 +210,30 @@ pub struct Condition {
     pub connections: usize,
     /// A connection per request.
     pub close: bool,
-    /// `RUST_LOG=info` instead of `warn`.
-    pub logs_requests: bool,
+    /// Over TLS.
+    pub tls: bool,
+    pub logs: Logs,
+}
+
+/// What a server logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logs {
+    Warnings,
+    /// A line per request as well.
+    Requests,
+    /// A line per handshake as well. It tells whether a session was resumed.
+    Handshakes,
+}
+
+impl Logs {
+    /// The value of `RUST_LOG`.
+    pub fn level(self) -> &'static str {
+        match self {
+            Logs::Warnings => "warn",
+            Logs::Requests => "info",
+            Logs::Handshakes => "debug",
+        }
+    }
 }
 
 impl Condition {
@@ -181,7 +242,8 @@ impl Condition {
         Condition {
             connections,
             close: false,
-            logs_requests: false,
+            tls: false,
+            logs: Logs::Warnings,
         }
     }
 
@@ -193,11 +255,21 @@ impl Condition {
         }
     }
 
+    /// The same over TLS.
+    pub const fn over_tls(self) -> Condition {
+        Condition { tls: true, ..self }
+    }
+
     pub fn title(self) -> String {
         let plural = if self.connections == 1 { "" } else { "s" };
-        let close = if self.close { ", one request each" } else { "" };
-        let level = if self.logs_requests { "info" } else { "warn" };
-        format!("{} connection{plural}{close}, {level}", self.connections)
+        let kind = match (self.tls, self.close) {
+            (false, false) => "",
+            (false, true) => ", one request each",
+            (true, false) => " over TLS",
+            (true, true) => " over TLS, one handshake each",
+        };
+        let level = self.logs.level();
+        format!("{} connection{plural}{kind}, {level}", self.connections)
     }
 }
 
@@ -219,9 +291,10 @@ pub fn round(options: &Options) -> Vec<Measurement> {
     for set in &options.sets {
         for condition in set.conditions() {
             for load in Load::ALL {
-                let chosen = servers
-                    .iter()
-                    .filter(|server| set.has(condition, load, **server));
+                let chosen = servers.iter().filter(|server| {
+                    set.has(condition, load, **server)
+                        && (!condition.tls || server.speaks_tls(options))
+                });
                 let chosen = chosen.map(|&server| Measurement {
                     condition,
                     load,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::plan::{AXUM, Condition, Load, Measurement, NGINX, Other, Server};
+use crate::plan::{AXUM, Condition, HANDSHAKES, Load, Measurement, NGINX, OVER_TLS, Other, Server};
 use crate::servers::Context;
 use crate::{Result, Sample};
 
@@ -26,10 +26,12 @@ pub fn report(context: &Context, round: &[Measurement], samples: &[Vec<Sample>])
 }
 
 const NOTES: &str = "
-Medians of the rounds. CPU: seconds per 1,000 requests, of all processes of the server, and of wrk,
-which shares the cores with it. RSS: the sum over the server's processes, under load; pages that
-processes share count for each. Bytes: of one answer. The last column is the ratio of the medians
-of requests per second, the first build of postern divided by this server.
+Medians of the rounds. CPU: seconds per 1,000 requests, of all processes of the server, and of the
+clients, which share the cores with it. RSS: the sum over the server's processes, under load; pages
+that processes share count for each. Bytes: of one answer. The last column is the ratio of the
+medians of requests per second, the first build of postern divided by this server. In place of a
+request there may be a TLS 1.3 handshake on a connection of its own, from connecting until a session
+ticket is there; no request follows.
 ";
 
 struct Results<'a> {
@@ -52,8 +54,8 @@ impl Results<'_> {
         let _ = write!(
             text,
             "\n## {}\n\n\
-             | load | server | requests/s | lowest to highest | p50 ms | p99 ms | CPU | wrk's CPU \
-             | RSS MiB | bytes | ratio |\n\
+             | load | server | requests/s | lowest to highest | p50 ms | p99 ms | CPU \
+             | clients' CPU | RSS MiB | bytes | ratio |\n\
              |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
             condition.title()
         );
@@ -74,9 +76,13 @@ impl Results<'_> {
         let speeds = samples.iter().map(|sample| sample.per_second);
         let first = self.median(condition, load, Server::postern(0), |s| s.per_second);
         let ratio = first.map(|first| first / median(|s| s.per_second));
+        let bytes = match load.is_handshakes() {
+            true => "–".to_owned(),
+            false => format!("{:.0}", median(|s| s.bytes)),
+        };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} to {} | {:.3} | {:.3} | {:.4} | {:.4} | {:.1} | {:.0} | {} |",
+            "| {} | {} | {} | {} to {} | {:.3} | {:.3} | {:.4} | {:.4} | {:.1} | {bytes} | {} |",
             load.name(),
             server.name(&self.context.options),
             thousands(median(|s| s.per_second)),
@@ -87,7 +93,6 @@ impl Results<'_> {
             median(|s| s.cpu),
             median(|s| s.load_cpu),
             median(|s| s.resident) / MIB,
-            median(|s| s.bytes),
             ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
         );
     }
@@ -197,10 +202,10 @@ impl Results<'_> {
     /// bytes.
     fn most_resident(&self, connections: usize, build: usize) -> Option<f64> {
         let server = Server::postern(build);
-        let own = self
-            .results
-            .iter()
-            .filter(|(m, _)| m.server == server && m.condition.connections == connections);
+        let own = self.results.iter().filter(|(m, _)| {
+            let condition = m.condition;
+            m.server == server && condition.connections == connections && !condition.tls
+        });
         own.map(|(_, samples)| median(samples.iter().map(|s| s.resident)))
             .max_by(f64::total_cmp)
     }
@@ -237,7 +242,7 @@ enum Wanted {
 }
 
 /// The target ratios: with 64 connections at `warn`, unless the text says
-/// otherwise.
+/// otherwise; handshakes as [`HANDSHAKES`] has it.
 const RATIOS: &[Target] = &[
     Target {
         about: "public / nginx's fixed answer",
@@ -291,6 +296,21 @@ const RATIOS: &[Target] = &[
             let median = |server| results.median(KEPT, Load::Warm, server, |s| s.cpu);
             Some(median(Server::postern(build))? / median(AXUM)?)
         },
+    },
+    Target {
+        about: "over TLS, warm / nginx's fixed answer",
+        wanted: Wanted::AtLeast(0.75),
+        measure: |results, build| results.speed(OVER_TLS, Load::Warm, build, NGINX),
+    },
+    Target {
+        about: "full TLS handshakes / nginx's",
+        wanted: Wanted::AtLeast(0.8),
+        measure: |results, build| results.speed(HANDSHAKES, Load::FullHandshakes, build, NGINX),
+    },
+    Target {
+        about: "resumed TLS handshakes / nginx's",
+        wanted: Wanted::AtLeast(0.8),
+        measure: |results, build| results.speed(HANDSHAKES, Load::ResumedHandshakes, build, NGINX),
     },
 ];
 

@@ -1,29 +1,38 @@
 //! The servers: how each is started, checked and stopped.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::json;
 
 use crate::Result;
 use crate::options::Options;
-use crate::plan::{Condition, Load, Other, Server};
+use crate::plan::{Condition, Load, Logs, Other, Server};
 use crate::processes;
-use crate::support::client::{self, Client, Response, bearer};
+use crate::support::client::{Client, Response, bearer};
 use crate::support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, PUBLIC, PUBLIC_BODY};
 use crate::support::tenant::Tenant;
 use crate::support::token::AUDIENCE;
+use crate::support::unchecked;
 use crate::tokens::Tokens;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/servers");
+
+/// Files that the servers over TLS read.
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
 
 /// What all servers are started with.
 pub struct Context {
@@ -42,6 +51,7 @@ impl Context {
         let files = base.join("files");
         fs::create_dir_all(&files).map_err(|error| format!("{}: {error}", files.display()))?;
         let tokens = Tokens::make(&tenant, &files)?;
+        make_certificate(&files)?;
         let jwks = files.join("jwks.json");
         let keys = json!({"keys": [tenant.key().jwk(), tenant.next_key().jwk()]});
         write(&jwks, &keys.to_string())?;
@@ -76,18 +86,14 @@ impl Context {
     }
 
     fn command(&self, server: Server, condition: Condition, port: u16) -> Result<Command> {
-        let level = if condition.logs_requests {
-            "info"
-        } else {
-            "warn"
-        };
+        let files = self.base.join("files");
         let mut command = Command::new(self.program(server));
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("RUST_LOG", level)
+            .env("RUST_LOG", condition.logs.level())
             .env("PORT", port.to_string())
-            .current_dir(self.base.join("files"));
+            .current_dir(&files);
         match server {
             Server::Postern { large_cache, .. } => {
                 command
@@ -99,6 +105,11 @@ impl Context {
                     .env("MAX_CONNECTIONS", "512");
                 if large_cache {
                     command.env("TOKEN_CACHE_SIZE", "100000");
+                }
+                if condition.tls {
+                    command
+                        .env("TLS_CERTIFICATE_FILE", files.join(CERTIFICATE))
+                        .env("TLS_KEY_FILE", files.join(KEY));
                 }
             }
             Server::Other(Other::Nginx) => self.nginx(&mut command, condition, port)?,
@@ -117,11 +128,18 @@ impl Context {
 
     fn nginx(&self, command: &mut Command, condition: Condition, port: u16) -> Result<()> {
         let folder = self.base.join("files");
-        let log = match condition.logs_requests {
-            true => "/dev/stderr",
-            false => "off",
+        let log = match condition.logs {
+            Logs::Warnings => "off",
+            Logs::Requests => "/dev/stderr",
+            Logs::Handshakes => "/dev/stderr handshakes",
+        };
+        let (ssl, tls) = match condition.tls {
+            true => (" ssl", include_str!("../servers/nginx-tls.conf")),
+            false => ("", ""),
         };
         let configuration = include_str!("../servers/nginx.conf")
+            .replace("@TLS@", tls)
+            .replace("@SSL@", ssl)
             .replace("@DIR@", &folder.display().to_string())
             .replace("@ACCESS_LOG@", log)
             .replace("@PORT@", &port.to_string());
@@ -144,7 +162,7 @@ fn gunicorn(command: &mut Command, condition: Condition, port: u16) {
         .args(["--worker-class=gthread", "--threads=4", "--keep-alive=75"])
         .args(["--chdir", SERVERS, "flask_app:app"])
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    if condition.logs_requests {
+    if condition.logs == Logs::Requests {
         command.args(["--log-level=info", "--access-logfile=-"]);
     } else {
         command.arg("--log-level=warning");
@@ -156,6 +174,7 @@ fn gunicorn(command: &mut Command, condition: Condition, port: u16) {
 pub struct Running {
     child: Child,
     addr: SocketAddr,
+    tls: bool,
     log: PathBuf,
 }
 
@@ -176,7 +195,13 @@ impl Running {
             .stderr(err)
             .spawn()
             .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let mut running = Running { child, addr, log };
+        let tls = condition.tls;
+        let mut running = Running {
+            child,
+            addr,
+            tls,
+            log,
+        };
         running
             .wait_until_ready(&context.tokens)
             .map_err(|error| running.with_log(error))?;
@@ -191,10 +216,15 @@ impl Running {
         self.child.id()
     }
 
+    /// All that the server has logged so far.
+    pub fn logged(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// This error with what the server logged last.
     pub fn with_log(&self, error: String) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log[log.len().saturating_sub(4096)..]).into_owned();
+        let log = self.logged();
         let lines: Vec<&str> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(5)..];
         if last.is_empty() {
@@ -211,7 +241,7 @@ impl Running {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("the server has ended: {status}"));
             }
-            let state = match client::try_request(self.addr, "GET", PROTECTED, &headers) {
+            let state = match self.request(PROTECTED, &headers) {
                 Ok(response) if response.status == 200 => return Ok(()),
                 Ok(response) => format!("{} {}", response.status, response.message()),
                 Err(error) => error.to_string(),
@@ -250,13 +280,29 @@ impl Running {
         Ok(())
     }
 
+    fn connect(&self) -> io::Result<Client> {
+        static CONFIG: LazyLock<Arc<ClientConfig>> =
+            LazyLock::new(|| Arc::new(unchecked::client_config(rustls::ALL_VERSIONS)));
+        let client = Client::try_connect(self.addr)?;
+        match self.tls {
+            true => client.try_secure(&CONFIG),
+            false => Ok(client),
+        }
+    }
+
+    fn request(&self, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+        let headers = [headers, &[("Connection", "close")]].concat();
+        self.connect()?.try_request("GET", path, &headers)
+    }
+
     /// Makes a request; its answer must have this status and this text in its body.
     fn expect(&self, path: &str, token: Option<&str>, status: u16, body: &str) -> Result<Response> {
         let authorization = token.map(bearer);
         let headers = authorization
             .as_deref()
             .map(|value| ("Authorization", value));
-        let response = client::try_request(self.addr, "GET", path, headers.as_slice())
+        let response = self
+            .request(path, headers.as_slice())
             .map_err(|error| format!("no answer to {path}: {error}"))?;
         let is_same = match status {
             200 => response.body == body.as_bytes(),
@@ -284,7 +330,7 @@ impl Running {
             path(load),
             self.addr
         );
-        let answer = Client::try_connect(self.addr).and_then(|mut client| {
+        let answer = self.connect().and_then(|mut client| {
             client.try_send(request)?;
             client.try_response(false)
         });
@@ -339,6 +385,18 @@ fn free_addr() -> SocketAddr {
             return addr;
         }
     }
+}
+
+/// A certificate that signs itself, with a P-256 key, for all servers.
+fn make_certificate(folder: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let made = made.map_err(|error| format!("no certificate: {error}"))?;
+    let key = folder.join(KEY);
+    write(&folder.join(CERTIFICATE), &made.cert.pem())?;
+    write(&key, &made.signing_key.serialize_pem())?;
+    // postern warns of a key that others can read.
+    fs::set_permissions(&key, Permissions::from_mode(0o600))
+        .map_err(|error| format!("{}: {error}", key.display()))
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -50,8 +50,10 @@ impl Tokens {
     /// The file with the tokens of this load.
     pub fn file(&self, load: Load) -> Option<PathBuf> {
         match load {
-            Load::Public => None,
-            _ => Some(self.folder.join(load.name()).with_extension("txt")),
+            Load::Public | Load::FullHandshakes | Load::ResumedHandshakes => None,
+            Load::Warm | Load::Many | Load::Cold => {
+                Some(self.folder.join(load.name()).with_extension("txt"))
+            }
         }
     }
 
