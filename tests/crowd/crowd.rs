@@ -8,6 +8,7 @@ mod support;
 
 mod asleep;
 mod fetch;
+mod handshakes;
 mod house;
 mod idle;
 mod overload;
@@ -26,13 +27,21 @@ use crate::support::usage::raise_descriptor_limit;
 type Part = fn(&mut Table);
 
 /// The parts of each scenario. If one panics, the others are still measured.
-const SCENARIOS: [(&str, &[Part]); 6] = [
+const SCENARIOS: [(&str, &[Part]); 7] = [
     ("idle", &[idle::one_address, idle::four_addresses]),
     ("asleep", &[asleep::run]),
     ("overload", &[overload::public, overload::warm]),
     ("proxies", &[proxies::nginx, proxies::haproxy]),
     ("fetch", &[fetch::run]),
     ("start", &[start::run]),
+    (
+        "handshakes",
+        &[
+            handshakes::completed,
+            handshakes::abandoned,
+            handshakes::memory,
+        ],
+    ),
 ];
 
 fn main() -> ExitCode {
