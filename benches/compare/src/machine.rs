@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
 
-use crate::plan::{Other, Server};
+use crate::choice::Other;
+use crate::plan::Server;
 use crate::servers::Context;
 use crate::{Result, said_by};
 

@@ -1,6 +1,7 @@
 //! Compares postern with the alternatives of its users; `usage.txt` says how. Started by `run`,
 //! which also sees to it that no process is left behind.
 
+mod choice;
 mod handshakes;
 mod load;
 mod machine;

@@ -7,7 +7,7 @@ use std::process::Command;
 use lexopt::prelude::*;
 
 use crate::Result;
-use crate::plan::{Other, Set};
+use crate::choice::{Other, Set};
 
 /// The options of a run.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What is measured: servers, loads, and how both are put together.
 
+use crate::choice::{Other, Set};
 use crate::options::Options;
 
 /// The server that is measured.
@@ -12,28 +13,6 @@ pub enum Server {
         large_cache: bool,
     },
     Other(Other),
-}
-
-/// What users would pick instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Other {
-    Axum,
-    TinyHttp,
-    Nginx,
-    Flask,
-}
-
-impl Other {
-    pub const ALL: [Other; 4] = [Other::Axum, Other::TinyHttp, Other::Nginx, Other::Flask];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Other::Axum => "axum",
-            Other::TinyHttp => "tiny_http",
-            Other::Nginx => "nginx",
-            Other::Flask => "flask",
-        }
-    }
 }
 
 impl Server {
@@ -73,85 +52,7 @@ impl Server {
     }
 }
 
-pub const AXUM: Server = Server::Other(Other::Axum);
-pub const NGINX: Server = Server::Other(Other::Nginx);
-
-pub const OVER_TLS: Condition = Condition::with(64).over_tls();
-/// Each client waits for the server once or twice in a handshake: so many keep both busy.
-pub const HANDSHAKES: Condition = Condition::with(16).closing().over_tls();
-
-/// The requested path, and the tokens; or handshakes without a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    Public,
-    Warm,
-    Many,
-    Cold,
-    FullHandshakes,
-    ResumedHandshakes,
-}
-
-impl Load {
-    const ALL: [Load; 6] = [
-        Load::Public,
-        Load::Warm,
-        Load::Many,
-        Load::Cold,
-        Load::FullHandshakes,
-        Load::ResumedHandshakes,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Load::Public => "public",
-            Load::Warm => "warm",
-            Load::Many => "many",
-            Load::Cold => "cold",
-            Load::FullHandshakes => "full handshakes",
-            Load::ResumedHandshakes => "resumed handshakes",
-        }
-    }
-
-    pub fn is_handshakes(self) -> bool {
-        matches!(self, Load::FullHandshakes | Load::ResumedHandshakes)
-    }
-}
-
-/// Measurements that are made, or left out, together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Set {
-    Load,
-    Connections,
-    Close,
-    Log,
-    Tls,
-    /// What the targets need, all of which is in the others, too.
-    Targets,
-}
-
 impl Set {
-    pub const ALL: [Set; 6] = [
-        Set::Load,
-        Set::Connections,
-        Set::Close,
-        Set::Log,
-        Set::Tls,
-        Set::Targets,
-    ];
-    /// The sets that are measured by default.
-    pub const USUAL: [Set; 5] = [Set::Load, Set::Connections, Set::Close, Set::Log, Set::Tls];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Set::Load => "load",
-            Set::Connections => "connections",
-            Set::Close => "close",
-            Set::Log => "log",
-            Set::Tls => "tls",
-            Set::Targets => "targets",
-        }
-    }
-
     fn conditions(self) -> Vec<Condition> {
         let condition = Condition::with(64);
         match self {
@@ -201,6 +102,50 @@ impl Set {
                 _ => false,
             },
         }
+    }
+}
+
+pub const AXUM: Server = Server::Other(Other::Axum);
+pub const NGINX: Server = Server::Other(Other::Nginx);
+
+pub const OVER_TLS: Condition = Condition::with(64).over_tls();
+/// Each client waits for the server once or twice in a handshake: so many keep both busy.
+pub const HANDSHAKES: Condition = Condition::with(16).closing().over_tls();
+
+/// The requested path, and the tokens; or handshakes without a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    Public,
+    Warm,
+    Many,
+    Cold,
+    FullHandshakes,
+    ResumedHandshakes,
+}
+
+impl Load {
+    const ALL: [Load; 6] = [
+        Load::Public,
+        Load::Warm,
+        Load::Many,
+        Load::Cold,
+        Load::FullHandshakes,
+        Load::ResumedHandshakes,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Load::Public => "public",
+            Load::Warm => "warm",
+            Load::Many => "many",
+            Load::Cold => "cold",
+            Load::FullHandshakes => "full handshakes",
+            Load::ResumedHandshakes => "resumed handshakes",
+        }
+    }
+
+    pub fn is_handshakes(self) -> bool {
+        matches!(self, Load::FullHandshakes | Load::ResumedHandshakes)
     }
 }
 

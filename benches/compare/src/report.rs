@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::plan::{AXUM, Condition, HANDSHAKES, Load, Measurement, NGINX, OVER_TLS, Other, Server};
+use crate::choice::Other;
+use crate::plan::{AXUM, Condition, HANDSHAKES, Load, Measurement, NGINX, OVER_TLS, Server};
 use crate::servers::Context;
 use crate::{Result, Sample};
 

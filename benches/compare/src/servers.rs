@@ -15,8 +15,9 @@ use rustls::ClientConfig;
 use serde_json::json;
 
 use crate::Result;
+use crate::choice::Other;
 use crate::options::Options;
-use crate::plan::{Condition, Load, Logs, Other, Server};
+use crate::plan::{Condition, Load, Logs, Server};
 use crate::processes;
 use crate::support::client::{Client, Response, bearer};
 use crate::support::contract::{ADMIN, ADMIN_BODY, PROTECTED, PROTECTED_BODY, PUBLIC, PUBLIC_BODY};
