@@ -8,6 +8,7 @@ mod support;
 
 mod host;
 mod machine;
+mod tls;
 
 use std::env;
 use std::fs;
@@ -18,7 +19,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ fn main() -> ExitCode {
         user: Token::user(&tenant).sign(),
         sent: Mutex::default(),
         tenant,
+        address: ADDRESS,
+        tls: None,
     };
     for (what, scenario) in SCENARIOS {
         let started = Instant::now();
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
 type Scenario = (&'static str, fn(&mut Host));
 
 /// In this order, each on what the one before has left.
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 23] = [
     (
         "installed as README.md says, it is ready and answers",
         install,
@@ -112,6 +114,31 @@ const SCENARIOS: [Scenario; 16] = [
     (
         "the socket unit serves port 80 and a Unix socket, whoever may use that",
         other_sockets,
+    ),
+    (
+        "with TLS as README.md says, it answers at port 443",
+        tls::install,
+    ),
+    ("the watchdog asks over TLS", tls::watchdog),
+    (
+        "ten renewals by the deploy hook fail no request, and open connections live on",
+        tls::renewals_under_load,
+    ),
+    (
+        "the status warns of a certificate that ends in 5 days",
+        tls::expiring,
+    ),
+    (
+        "a broken pair leaves the certificate in force, and the journal says why",
+        tls::broken_pairs,
+    ),
+    (
+        "with the files as credentials, ten restarts renew them and fail no request",
+        tls::credentials,
+    ),
+    (
+        "a missing credential or group is no restart loop",
+        tls::unprepared,
     ),
     (
         "nothing is left when it is removed as README.md says",
@@ -162,6 +189,11 @@ fn units(host: &mut Host) {
     let table = machine.run(
         "systemd-analyze security --offline=yes --no-pager /etc/systemd/system/postern.service",
     );
+    assert_exposure(&table);
+}
+
+/// Looks at the end of what `systemd-analyze security` has printed.
+fn assert_exposure(table: &str) {
     let exposure = table
         .rsplit_once("Overall exposure level for postern.service: ")
         .and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<f64>().ok());
@@ -331,18 +363,7 @@ fn restarts_under_load(host: &mut Host) {
     host.desk
         .follow_readme("**Lose no connection in a restart**");
     host.wait_until_served();
-    let answered = host.under_load(4, |answered| {
-        for _ in 0..10 {
-            let before = answered.load(Ordering::Relaxed);
-            wait_for("requests are answered", || {
-                answered.load(Ordering::Relaxed) >= before + 50
-            });
-            let pid = host.main_pid();
-            host.machine().run("systemctl restart postern");
-            assert_ne!(host.main_pid(), pid);
-        }
-    });
-    println!("            {answered} requests, all answered");
+    host.ten_times_under_load(|| host.restart());
 }
 
 fn wrong_setting_with_socket(host: &mut Host) {
@@ -409,8 +430,16 @@ fn remove(host: &mut Host) {
         }
     }
     host.desk.follow_readme("**Remove**");
+    host.desk.follow_readme("What is there for TLS");
     let left = host
         .machine()
         .run("find / -xdev -name '*postern*' -not -path '/proc/*' -not -path '/run/*'");
     assert_eq!(left, "");
+    assert!(
+        !host
+            .machine()
+            .output("getent group postern-tls")
+            .status
+            .success()
+    );
 }

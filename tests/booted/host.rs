@@ -1,15 +1,21 @@
 //! The host on which postern is installed, and what a user sees of it there.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+
 use crate::machine::{Desk, Machine, wait_for};
-use crate::support::client::{self, bearer};
+use crate::support::certificates::ServerFiles;
+use crate::support::client::{Client, Response, bearer};
 use crate::support::contract::{PROTECTED, PUBLIC};
+use crate::support::https::client_config;
 use crate::support::tenant::Tenant;
 
 /// Where the settings and postern.socket have it listen.
@@ -29,6 +35,29 @@ pub struct Host {
     pub user: String,
     /// All tokens that have been sent.
     pub sent: Mutex<Vec<String>>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Set if it speaks TLS there.
+    pub tls: Option<Tls>,
+}
+
+/// The certificate of the service, and its clients' trust in that.
+pub struct Tls {
+    /// The files on the desk.
+    pub files: ServerFiles,
+    config: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// A certificate of a private CA.
+    pub fn new(desk: &Desk) -> Tls {
+        let files = ServerFiles::new(desk.folder());
+        let mut config = client_config(files.root.pem(), rustls::ALL_VERSIONS);
+        // Each connection looks at the certificate.
+        config.resumption = Resumption::disabled();
+        let config = Arc::new(config);
+        Tls { files, config }
+    }
 }
 
 impl Host {
@@ -43,20 +72,33 @@ impl Host {
             .lock()
             .expect("no test panics with it")
             .push(token.to_owned());
-        client::get(ADDRESS, path, &[("Authorization", &bearer(token))]).status
+        self.get(path, token).expect("an answer").status
+    }
+
+    /// A connection, its TLS handshake done if it needs one.
+    pub fn connect(&self) -> io::Result<Client> {
+        let client = Client::try_connect(self.address)?;
+        match &self.tls {
+            Some(tls) => client.try_secure(&tls.config),
+            None => Ok(client),
+        }
+    }
+
+    /// An answer on a connection of its own.
+    fn get(&self, path: &str, token: &str) -> io::Result<Response> {
+        let authorization = bearer(token);
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Connection", "close"),
+        ];
+        self.connect()?.try_request("GET", path, &headers)
     }
 
     /// Waits until protected requests are answered.
     pub fn wait_until_served(&self) {
-        let authorization = bearer(&self.user);
         wait_for("a protected request is answered", || {
-            client::try_request(
-                ADDRESS,
-                "GET",
-                PROTECTED,
-                &[("Authorization", &authorization)],
-            )
-            .is_ok_and(|response| response.status == 200)
+            self.get(PROTECTED, &self.user)
+                .is_ok_and(|response| response.status == 200)
         });
     }
 
@@ -81,17 +123,15 @@ impl Host {
 
     /// Runs commands while `clients` threads ask again and again, each request on a connection of
     /// its own. All of them must be answered, whose number is returned.
-    pub fn under_load(&self, clients: usize, commands: impl FnOnce(&AtomicUsize)) -> usize {
+    fn under_load(&self, clients: usize, commands: impl FnOnce(&AtomicUsize)) -> usize {
         let (is_over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let authorization = bearer(&self.user);
         thread::scope(|scope| {
             for number in 0..clients {
                 let path = [PUBLIC, PROTECTED][number % 2];
-                let (is_over, answered, authorization) = (&is_over, &answered, &authorization);
+                let (is_over, answered) = (&is_over, &answered);
                 scope.spawn(move || {
                     while !is_over.load(Ordering::Relaxed) {
-                        let headers = [("Authorization", authorization.as_str())];
-                        let response = client::get(ADDRESS, path, &headers);
+                        let response = self.get(path, &self.user).expect("an answer");
                         assert_eq!(response.status, 200, "{path}: {}", response.text());
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
@@ -104,6 +144,28 @@ impl Host {
             }
         });
         answered.into_inner()
+    }
+
+    /// Does this ten times, each time after requests have been answered, while clients ask again
+    /// and again. All of them must be answered.
+    pub fn ten_times_under_load(&self, mut act: impl FnMut()) {
+        let answered = self.under_load(4, |answered| {
+            for _ in 0..10 {
+                let before = answered.load(Ordering::Relaxed);
+                wait_for("requests are answered", || {
+                    answered.load(Ordering::Relaxed) >= before + 50
+                });
+                act();
+            }
+        });
+        println!("            {answered} requests, all answered");
+    }
+
+    /// Restarts the service by hand.
+    pub fn restart(&self) {
+        let pid = self.main_pid();
+        self.machine().run("systemctl restart postern");
+        assert_ne!(self.main_pid(), pid);
     }
 
     /// The lines of the service's latest start, priority and text, without what systemd says of it.

@@ -181,12 +181,18 @@ impl Desk {
         fs::create_dir_all(&built).expect("a folder for the binary");
         fs::copy(binary, built.join("postern-x86_64-unknown-linux-musl")).expect("the binary");
         fs::create_dir(desk.folder.join("systemd")).expect("a folder for the units");
-        for name in ["postern.service", "postern.socket", "postern.env"] {
+        let units = ["postern.service", "postern.socket", "postern.env"];
+        for name in units.iter().chain(&["tls.conf", "deploy-hook"]) {
             let from = project.join("systemd").join(name);
             fs::copy(from, desk.folder.join("systemd").join(name)).expect("a unit");
         }
         desk.make_key(root);
         desk
+    }
+
+    /// Where the commands run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// An ssh key that lets in, and `ssh` and `scp` that find the machine.
