@@ -285,6 +285,10 @@ impl Engine {
         if !may_linger {
             member.channel.socket().reset_on_close();
         }
+        // The peer of a leaving connection knows of the end. Any other must not learn it late.
+        if !member.connection.is_leaving() && member.is_registered {
+            self.poller.remove(member.channel.socket());
+        }
     }
 
     fn lock_places(&self) -> MutexGuard<'_, Places> {

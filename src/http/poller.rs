@@ -179,8 +179,9 @@ impl Poller {
         )?)
     }
 
-    /// Removes a socket that other processes have descriptors of, too. Any other socket is removed
-    /// by its close.
+    /// Removes a socket. Its close would remove it, too, unless another process has a descriptor of
+    /// it; but the kernel may leave the last part of the close to a worker that is looking for events
+    /// at that moment, and that worker does it when its wait ends, which may be much later.
     pub fn remove(&self, socket: &impl AsFd) {
         // It fails only if the socket is not in the set.
         let _ = epoll::delete(&self.epoll, socket);
