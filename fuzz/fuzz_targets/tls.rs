@@ -291,7 +291,7 @@ impl World {
             match self.connection.step(Event::Ready, stream, buffers, context) {
                 Next::Close(_) => self.is_closed = true,
                 Next::Wait(Interest::Turn) if self.stream.has_room() => {}
-                Next::Wait(Interest::Read) if self.stream.has_plaintext() => {}
+                Next::Wait(Interest::Read) if self.stream.has_input() => {}
                 Next::Wait(_) => return,
             }
         }

@@ -88,11 +88,11 @@ impl Channel {
 
     /// Whether there are bytes of the peer that the connection has not read.
     pub fn has_input(&self) -> bool {
-        let is_decrypted = match self {
+        let is_received = match self {
             Channel::Plain(_) => false,
-            Channel::Tls(stream) => stream.has_plaintext(),
+            Channel::Tls(stream) => stream.has_input(),
         };
-        is_decrypted || self.socket().has_input()
+        is_received || self.socket().has_input()
     }
 
     /// The state of the socket to wait for, when a connection waits for `interest`.
@@ -101,7 +101,7 @@ impl Channel {
             (Interest::Write, _) if reads_ahead => Readiness::Any,
             // Bytes that have been received already do not make a socket readable.
             (Interest::Write | Interest::Turn, _) => Readiness::Writable,
-            (Interest::Read, Channel::Tls(stream)) if stream.has_plaintext() => Readiness::Writable,
+            (Interest::Read, Channel::Tls(stream)) if stream.has_input() => Readiness::Writable,
             (Interest::Read, Channel::Tls(stream)) if stream.wants_write() => Readiness::Any,
             (Interest::Read, _) => Readiness::Readable,
         }

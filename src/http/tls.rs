@@ -44,6 +44,8 @@ pub struct TlsStream<T> {
     received: usize,
     /// Decrypted bytes that have not been read.
     unread: usize,
+    /// Whether `close_notify` has come and the end has not been read.
+    has_unread_end: bool,
     /// Plaintext that has been encrypted, but whose record is not sent completely.
     unsent: usize,
     /// Whether nothing more will be written.
@@ -59,6 +61,7 @@ impl<T: Transport> TlsStream<T> {
             transport,
             received: 0,
             unread: 0,
+            has_unread_end: false,
             unsent: 0,
             is_closing: false,
             is_write_closed: false,
@@ -97,9 +100,10 @@ impl<T: Transport> TlsStream<T> {
         }
     }
 
-    /// Whether there are decrypted bytes to read.
-    pub fn has_plaintext(&self) -> bool {
-        self.unread > 0
+    /// Whether something can be read that the transport has given up already: decrypted bytes, or
+    /// the end.
+    pub fn has_input(&self) -> bool {
+        self.unread > 0 || self.has_unread_end
     }
 
     /// Whether there are records to send.
@@ -191,6 +195,7 @@ impl<T: Transport> TlsStream<T> {
         match session.process_new_packets() {
             Ok(state) => {
                 self.unread = state.plaintext_bytes_to_read();
+                self.has_unread_end = state.peer_has_closed();
                 Ok(())
             }
             Err(error) => {
@@ -265,6 +270,7 @@ impl<T: Transport> Transport for TlsStream<T> {
                 }
                 result => {
                     self.unread -= *result.as_ref().unwrap_or(&0);
+                    self.has_unread_end &= !matches!(result, Ok(0));
                     return result;
                 }
             }

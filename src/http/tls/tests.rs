@@ -186,10 +186,10 @@ fn a_read_makes_no_part_of_a_handshake() {
 fn what_was_decrypted_and_not_read_is_known() {
     let mut pair = Pair::connected();
     pair.client_writes(&[b'x'; 2500]);
-    assert!(!pair.server.has_plaintext());
+    assert!(!pair.server.has_input());
     for left in [true, true, false] {
         assert!(!pair.read().unwrap().is_empty());
-        assert_eq!(pair.server.has_plaintext(), left);
+        assert_eq!(pair.server.has_input(), left);
     }
     assert_eq!(kind(pair.read()), ErrorKind::WouldBlock);
 }
@@ -217,6 +217,18 @@ fn a_large_answer_becomes_several_records() {
         written += pair.server.write(&answer[written..]).unwrap();
     }
     assert_eq!(pair.received(), answer);
+}
+
+#[test]
+fn an_end_that_came_with_bytes_is_known() {
+    let mut pair = Pair::connected();
+    pair.client_writes(b"question");
+    pair.client.send_close_notify();
+    pair.client_sends();
+    assert_eq!(pair.read().unwrap(), b"question");
+    assert!(pair.server.has_input());
+    assert_eq!(pair.read().unwrap(), b"");
+    assert!(!pair.server.has_input());
 }
 
 #[test]
