@@ -115,7 +115,7 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn start(config: &Config) -> Result<Server, StartError> {
-        let listener = Listener::bind(config.listen, config.max_connections);
+        let listener = Listener::bind(config.listen, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartError::Bind(config.listen, error),
             ListenError::Memory(error) => StartError::Memory(error),
@@ -128,7 +128,7 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn start_with(sockets: Vec<Listening>, config: &Config) -> Result<Server, StartError> {
-        let listener = Listener::adopt(sockets, config.max_connections);
+        let listener = Listener::adopt(sockets, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartError::Sockets(error),
             ListenError::Memory(error) => StartError::Memory(error),

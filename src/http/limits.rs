@@ -24,6 +24,8 @@ const RESERVED_DESCRIPTORS: usize = 16;
 const RESERVED_SPACE: u64 = 16 * MIB;
 /// Address space for a connection: its state, a large head, and an unsent rest of an answer.
 const CONNECTION_SPACE: u64 = 64 * KIB;
+/// The same over TLS, with records that are not complete or not read: at most 96 KiB were measured.
+const TLS_CONNECTION_SPACE: u64 = 128 * KIB;
 /// Address space for a thread that waits on behalf of a connection.
 const WAITING_SPACE: u64 = STACK_SIZE as u64 + 64 * KIB;
 /// Address space that glibc's allocator reserves for each of up to eight threads per processor, if
@@ -53,25 +55,29 @@ impl fmt::Display for TooLittleSpace {
 impl Error for TooLittleSpace {}
 
 /// How many of `wanted` connections the limits of this process allow. Raises the limit of
-/// descriptors as far as needed and allowed.
+/// descriptors as far as needed and allowed. Connections over TLS need more memory.
 ///
 /// # Errors
 /// [`TooLittleSpace`].
-pub fn raise_and_fit(wanted: usize) -> Result<usize, TooLittleSpace> {
-    fit_address_space(fit_descriptors(wanted))
+pub fn raise_and_fit(wanted: usize, over_tls: bool) -> Result<usize, TooLittleSpace> {
+    let space = match over_tls {
+        true => TLS_CONNECTION_SPACE,
+        false => CONNECTION_SPACE,
+    };
+    fit_address_space(fit_descriptors(wanted), space)
 }
 
 /// How many of `wanted` connections the limit of the address space allows, if there is a limit.
 ///
 /// The server survives a thread that cannot be started, but a failed allocation ends the process.
 /// So connections must leave enough for everything else.
-fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
+fn fit_address_space(wanted: usize, space: u64) -> Result<usize, TooLittleSpace> {
     let limit = getrlimit(Resource::As);
     let (Some(current), Some(used)) = (limit.current, address_space()) else {
         return Ok(wanted);
     };
     let free = current.saturating_sub(used);
-    let needed = space_for(wanted);
+    let needed = space_for(wanted, space);
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let is_glibc = cfg!(target_env = "gnu");
     if free >= needed + if is_glibc { 8 * processors * ARENA } else { 0 } {
@@ -92,10 +98,12 @@ fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     if free >= needed {
         return Ok(wanted);
     }
-    let fitting = (1..wanted).rev().find(|count| space_for(*count) <= free);
+    let fitting = (1..wanted)
+        .rev()
+        .find(|count| space_for(*count, space) <= free);
     let (limit, reserved) = (current / MIB, RESERVED_SPACE / MIB);
     let Some(fitting) = fitting else {
-        let least = (used + space_for(1)).div_ceil(MIB);
+        let least = (used + space_for(1, space)).div_ceil(MIB);
         return Err(TooLittleSpace { limit, least });
     };
     warn!(
@@ -105,10 +113,10 @@ fn fit_address_space(wanted: usize) -> Result<usize, TooLittleSpace> {
     Ok(fitting)
 }
 
-/// The address space that the process needs with so many connections.
-fn space_for(connections: usize) -> u64 {
+/// The address space that the process needs with so many connections, each with so much.
+fn space_for(connections: usize, space: u64) -> u64 {
     let waiting = connections.min(MAX_WAITING) as u64;
-    RESERVED_SPACE + connections as u64 * CONNECTION_SPACE + waiting * WAITING_SPACE
+    RESERVED_SPACE + connections as u64 * space + waiting * WAITING_SPACE
 }
 
 /// The address space that this process uses now, in bytes, if it can be read.

@@ -63,12 +63,18 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`, for at most `max_connections` at once. Connections queue from here on.
+    /// Binds `address`, for at most `max_connections` at once, `over_tls` or not. Connections queue
+    /// from here on.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(address: SocketAddr, max_connections: usize) -> Result<Listener, ListenError> {
-        Listener::new(vec![Listening::Tcp(bind(address)?)], true, max_connections)
+    pub fn bind(
+        address: SocketAddr,
+        max_connections: usize,
+        over_tls: bool,
+    ) -> Result<Listener, ListenError> {
+        let sockets = vec![Listening::Tcp(bind(address)?)];
+        Listener::new(sockets, true, max_connections, over_tls)
     }
 
     /// Accepts from `sockets` that listen already, at most `max_connections` at once. The sockets
@@ -76,18 +82,24 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn adopt(sockets: Vec<Listening>, max_connections: usize) -> Result<Listener, ListenError> {
-        Listener::new(sockets, false, max_connections)
+    pub fn adopt(
+        sockets: Vec<Listening>,
+        max_connections: usize,
+        over_tls: bool,
+    ) -> Result<Listener, ListenError> {
+        Listener::new(sockets, false, max_connections, over_tls)
     }
 
     fn new(
         sockets: Vec<Listening>,
         owns_sockets: bool,
         max_connections: usize,
+        over_tls: bool,
     ) -> Result<Listener, ListenError> {
         let addresses = sockets.iter().map(Listening::address);
         let addresses = addresses.collect::<io::Result<_>>()?;
-        let capacity = limits::raise_and_fit(max_connections).map_err(ListenError::Memory)?;
+        let capacity =
+            limits::raise_and_fit(max_connections, over_tls).map_err(ListenError::Memory)?;
         Ok(Listener {
             sockets,
             owns_sockets,

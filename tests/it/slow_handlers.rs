@@ -89,7 +89,8 @@ struct Server {
 
 impl Server {
     fn start(max_connections: usize) -> Server {
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), max_connections).unwrap();
+        let listener =
+            Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), max_connections, false).unwrap();
         let Address::Tcp(addr) = listener.addresses()[0] else {
             panic!("bound to an IP address");
         };

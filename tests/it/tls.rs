@@ -12,6 +12,7 @@ use crate::support::client::{Client, bearer};
 use crate::support::contract::{ADMIN, PROTECTED, PUBLIC};
 use crate::support::crowd::assert_served;
 use crate::support::https::{Https, client_config};
+use crate::support::postern::Builder;
 use crate::support::sockets::wait_until_read;
 use crate::support::token::Token;
 use crate::support::usage::{raise_descriptor_limit, usage, wait_for_usage};
@@ -333,6 +334,23 @@ fn an_idle_connection_takes_sixteen_kib() {
     println!("{} bytes each", (now.memory - before.memory) / COUNT);
 }
 
+/// Makes the server keep much for this connection: a head that is nearly as long as it may be, and is
+/// not complete, then a record of the largest size, all but its end.
+fn greedy(mut client: Client) -> Client {
+    let head = format!("GET {PUBLIC} HTTP/1.1\r\nHost: localhost\r\nX: ");
+    let mut record = Vec::new();
+    let session = client.session();
+    let bytes = [head.as_bytes(), &[b'x'; 16_000]].concat();
+    session.writer().write_all(&bytes).unwrap();
+    session.writer().write_all(&[b'x'; 16_384]).unwrap();
+    while session.wants_write() {
+        session.write_tls(&mut record).unwrap();
+    }
+    // It may have been closed meanwhile.
+    let _ = client.stream().write_all(&record[..record.len() - 1]);
+    client
+}
+
 #[test]
 fn a_connection_takes_fifty_six_kib_at_most() {
     raise_descriptor_limit();
@@ -340,27 +358,7 @@ fn a_connection_takes_fifty_six_kib_at_most() {
     let https = Https::start_with(|builder| builder.env("MAX_CONNECTIONS", "300"));
     assert_served(&mut https.client());
     let before = usage(https.postern.pid());
-    let head = format!("GET {PUBLIC} HTTP/1.1\r\nHost: localhost\r\nX: ");
-    let clients: Vec<_> = (0..COUNT)
-        .map(|_| {
-            let mut client = https.client();
-            // A head that is nearly as long as it may be, and is not complete. Then a record of
-            // the largest size, all but its end.
-            client.send([head.as_bytes(), &[b'x'; 16_000]].concat());
-            let mut record = Vec::new();
-            client
-                .session()
-                .writer()
-                .write_all(&[b'x'; 16_384])
-                .unwrap();
-            client.session().write_tls(&mut record).unwrap();
-            client
-                .stream()
-                .write_all(&record[..record.len() - 1])
-                .unwrap();
-            client
-        })
-        .collect();
+    let clients: Vec<_> = (0..COUNT).map(|_| greedy(https.client())).collect();
     wait_until_read(https.postern.addr(), &clients);
     let now = usage(https.postern.pid());
     let most = before.memory + COUNT * 56 * KIB;
@@ -369,8 +367,26 @@ fn a_connection_takes_fifty_six_kib_at_most() {
 }
 
 #[test]
+fn a_limited_address_space_is_enough() {
+    raise_descriptor_limit();
+    for mib in [48, 96] {
+        let limit = format!("ulimit -v {}; exec \"$0\"", mib * 1024);
+        let limited = |builder: Builder| builder.prefix(&["sh", "-c", &limit]);
+        let https = Https::start_with(limited);
+        let connect = |_| Client::connect(https.postern.addr()).try_secure(&https.config);
+        // More than there are places: those that wait are evicted for newcomers.
+        let clients: Vec<_> = (0..300)
+            .filter_map(|at| connect(at).ok())
+            .map(greedy)
+            .collect();
+        drop(clients);
+        assert_served(&mut wait_for_client(&https));
+    }
+}
+
+#[test]
 fn a_newcomer_without_a_place_is_closed() {
-    let settings = |builder: crate::support::postern::Builder| builder.env("MAX_CONNECTIONS", "1");
+    let settings = |builder: Builder| builder.env("MAX_CONNECTIONS", "1");
     let https = Https::start_with(settings);
     let addr = https.postern.addr();
     // More than can wait: one of them has to go.
