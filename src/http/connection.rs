@@ -230,13 +230,16 @@ impl Connection {
         context: Context<'_>,
     ) -> Result<Interest, End> {
         let is_idle = self.received.is_empty();
+        let mut is_over = !is_new && transport.now() >= self.deadline;
         if let (Phase::Head, Some(until)) = (&self.phase, self.drain) {
             if is_idle && self.answers > 0 {
                 return Err(End::Close(Close::ByServer));
             }
             self.deadline = self.deadline.min(until);
+            // An answer may have taken longer than the drain leaves for requests.
+            is_over |= transport.now() >= until;
         }
-        if is_new || transport.now() < self.deadline {
+        if !is_over {
             return Ok(interest);
         }
         match self.phase {
