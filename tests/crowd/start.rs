@@ -18,8 +18,8 @@ use crate::table::Table;
 const STARTS: usize = 21;
 /// The memory of this many is measured, too, when they are idle.
 const SETTLED: usize = 3;
-/// The size of the binary with a thread for each connection.
-const MOST_BYTES: f64 = 2_093_432.0;
+/// 2.3 MiB, with TLS in the binary.
+const MOST_BYTES: f64 = 2_411_724.0;
 
 pub fn run(table: &mut Table) {
     let tenant = Tenant::start();
