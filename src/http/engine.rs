@@ -31,7 +31,6 @@ use std::time::Instant;
 use self::handshaking::HANDSHAKE_LOG_INTERVAL;
 use self::member::Member;
 use self::sharing::Membership;
-use self::timing::Timer;
 use super::connection::{Buffers, Close, Event, Interest, Next};
 use super::crew::Crew;
 use super::handshakes::Handshakes;
@@ -234,10 +233,7 @@ impl Engine {
         readiness: Readiness,
     ) -> Parked {
         let deadline = member.deadline();
-        if slot.timer.is_none_or(|timer| deadline < timer) {
-            slot.timer = Some(deadline);
-            self.set_timer(Timer::Connection(number), deadline);
-        }
+        self.schedule(&mut slot, number, deadline);
         let token = Watched::Connection(number, slot.generation);
         let is_registered = std::mem::replace(&mut member.is_registered, true);
         let member = slot.value.insert(member);

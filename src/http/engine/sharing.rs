@@ -38,14 +38,18 @@ impl Engine {
     ) {
         let mut hands = Hands::new(self);
         places.settle(now, &mut hands);
-        let (for_any, for_settled) = places.tickets();
-        self.tickets[0].store(for_any, Ordering::Relaxed);
-        self.tickets[1].store(for_settled, Ordering::Relaxed);
+        self.publish_tickets(&places);
         if let Some(alarm) = places.alarm(now) {
             self.set_timer(Timer::Places, alarm);
         }
         drop(places);
         hands.finish(buffers);
+    }
+
+    fn publish_tickets(&self, places: &Places) {
+        let (for_any, for_settled) = places.tickets();
+        self.tickets[0].store(for_any, Ordering::Relaxed);
+        self.tickets[1].store(for_settled, Ordering::Relaxed);
     }
 
     /// Whether a connection would have to wait for a place.
@@ -119,9 +123,7 @@ impl Lifecycle for Membership<'_> {
         }
         let mut places = self.engine.lock_places();
         let takes = places.take_ticket(self.number, now);
-        let (for_any, for_settled) = places.tickets();
-        self.engine.tickets[0].store(for_any, Ordering::Relaxed);
-        self.engine.tickets[1].store(for_settled, Ordering::Relaxed);
+        self.engine.publish_tickets(&places);
         takes || self.engine.life.is_draining()
     }
 }
@@ -197,10 +199,7 @@ impl Members for Hands<'_> {
             let _ = engine
                 .poller
                 .rearm(member.channel.socket(), token, readiness);
-            if slot.timer.is_none_or(|timer| deadline < timer) {
-                slot.timer = Some(deadline);
-                engine.set_timer(Timer::Connection(number), deadline);
-            }
+            engine.schedule(&mut slot, number, deadline);
         }
     }
 

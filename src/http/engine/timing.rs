@@ -6,6 +6,7 @@ use super::Engine;
 use super::member::Member;
 use crate::http::connection::{Buffers, Event};
 use crate::http::lock::lock;
+use crate::http::table::Slot;
 use crate::http::timers::Timers;
 
 /// What a timer is for.
@@ -91,8 +92,15 @@ impl Engine {
         if deadline <= now {
             return slot.value.take();
         }
-        slot.timer = Some(deadline);
-        self.set_timer(Timer::Connection(number), deadline);
+        self.schedule(&mut slot, number, deadline);
         None
+    }
+
+    /// Sets the timer of a connection, unless it is due earlier already.
+    pub(super) fn schedule(&self, slot: &mut Slot<Member>, number: u32, deadline: Instant) {
+        if slot.timer.is_none_or(|timer| deadline < timer) {
+            slot.timer = Some(deadline);
+            self.set_timer(Timer::Connection(number), deadline);
+        }
     }
 }
