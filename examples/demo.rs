@@ -12,7 +12,7 @@ mod support;
 use std::env;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -191,17 +191,6 @@ impl Tls {
             _dir: dir,
         }
     }
-
-    fn settings(&self) -> [(String, String); 2] {
-        let path = |path: &Path| path.display().to_string();
-        [
-            (
-                "TLS_CERTIFICATE_FILE".to_owned(),
-                path(&self.files.certificate),
-            ),
-            ("TLS_KEY_FILE".to_owned(), path(&self.files.key)),
-        ]
-    }
 }
 
 /// Starts the server that `main.rs` starts, in this process, with the stand-in for a tenant.
@@ -216,7 +205,8 @@ fn serve(tenant: &Tenant, port: &str, tls: Option<&Tls>) -> Result<Server, Strin
         ("CLIENT_ORIGIN_URL".to_owned(), WEB_APP.to_owned()),
         ("PORT".to_owned(), port.to_owned()),
     ];
-    let tls = tls.into_iter().flat_map(Tls::settings);
+    let tls = tls.into_iter().flat_map(|tls| tls.files.settings());
+    let tls = tls.map(|(name, value)| (name.to_owned(), value));
     let config = Config::from_vars(settings.into_iter().chain(tls));
     let config = config.map_err(|error| error.to_string())?;
     Server::start(&config).map_err(|error| {

@@ -1,7 +1,6 @@
 //! The settings of TLS, and the renewal of the certificate, as the log tells.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::KeyPair;
@@ -9,6 +8,7 @@ use rcgen::KeyPair;
 use crate::service::Manager;
 use crate::support::certificates::{ServerFiles, keys, set_mode};
 use crate::support::contract::{PUBLIC, PUBLIC_BODY};
+use crate::support::https::secured;
 use crate::support::postern::{Builder, Postern};
 use crate::support::tenant::Tenant;
 use crate::support::{TempDir, wait_until_within};
@@ -34,10 +34,7 @@ impl House {
 
     /// A server with both settings.
     fn builder(&self) -> Builder {
-        let path = |path: &Path| path.display().to_string();
-        Postern::builder(&self.tenant)
-            .env("TLS_CERTIFICATE_FILE", path(&self.files.certificate))
-            .env("TLS_KEY_FILE", path(&self.files.key))
+        secured(Postern::builder(&self.tenant), &self.files)
     }
 
     fn certificate_is(&self) -> String {

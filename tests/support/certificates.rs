@@ -135,6 +135,15 @@ impl ServerFiles {
         files
     }
 
+    /// The settings of a server with these files.
+    pub fn settings(&self) -> [(&'static str, String); 2] {
+        let path = |path: &Path| path.display().to_string();
+        [
+            ("TLS_CERTIFICATE_FILE", path(&self.certificate)),
+            ("TLS_KEY_FILE", path(&self.key)),
+        ]
+    }
+
     /// Replaces both files, with a new certificate and a new key.
     pub fn renew(&self, validity: Option<(SystemTime, SystemTime)>) {
         let key = KeyPair::generate().expect("ring makes P-256 keys");

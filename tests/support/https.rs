@@ -56,12 +56,8 @@ impl Https {
 
 /// The settings of a server with these files.
 pub fn secured(builder: Builder, files: &ServerFiles) -> Builder {
-    builder
-        .env(
-            "TLS_CERTIFICATE_FILE",
-            files.certificate.display().to_string(),
-        )
-        .env("TLS_KEY_FILE", files.key.display().to_string())
+    let settings = files.settings().into_iter();
+    settings.fold(builder, |builder, (name, value)| builder.env(name, value))
 }
 
 /// The configuration of a client that trusts this root and speaks these versions.
