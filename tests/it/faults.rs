@@ -219,8 +219,8 @@ fn a_full_disk_behind_state_and_log_stops_nothing() {
         // Not seen: the log goes to the disk.
         .stderr(std::process::Stdio::null());
     let fill = format!(
-        "mount -t tmpfs -o size=16k full '{disk}'; \
-         head -c 99999 /dev/zero >'{disk}/filler' || true; \
+        "mount -t tmpfs -o size=1m full '{disk}'; \
+         head -c 9999999 /dev/zero >'{disk}/filler' || true; \
          exec 2>>'{disk}/log'"
     );
     let postern = in_own_mounts(builder, &fill).start();
@@ -235,11 +235,13 @@ fn a_full_disk_behind_state_and_log_stops_nothing() {
     });
     assert!(!seen.join("jwks.json").exists());
     fs::remove_file(seen.join("filler")).unwrap();
-    fetch_another_set(&postern, &tenant);
+    let token = fetch_another_set(&postern, &tenant);
     wait_until("the keys are kept", || seen.join("jwks.json").exists());
     wait_until(
         "the log goes on, and says how much of it is missing",
         || {
+            // The notice comes with the next line that can be written.
+            postern.get_protected(&token);
             let log = fs::read_to_string(seen.join("log")).unwrap();
             log.contains("fetched ") && log.contains(" log lines were lost")
         },
