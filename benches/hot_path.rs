@@ -63,7 +63,7 @@ fn parse_head(head: &[u8]) -> bool {
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     Request::parse(&head[..length], &mut storage)
         .unwrap()
-        .keep_alive
+        .keeps_alive()
 }
 
 mod head {
@@ -132,7 +132,7 @@ mod responses {
     const BODY: &[u8] = br#"{"message":"The API successfully validated your access token."}"#;
 
     fn make() -> Response {
-        response::json(200, BODY)
+        Response::new(200, "application/json; charset=utf-8", BODY)
     }
 
     #[divan::bench]

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::LevelFilter;
+use postern::api::Messages;
 use postern::config::Config;
 use postern::logging;
 use postern::server::{Server, Signals};
@@ -209,7 +210,7 @@ fn serve(tenant: &Tenant, port: &str, tls: Option<&Tls>) -> Result<Server, Strin
     let tls = tls.map(|(name, value)| (name.to_owned(), value));
     let config = Config::from_vars(settings.into_iter().chain(tls));
     let config = config.map_err(|error| error.to_string())?;
-    Server::start(&config).map_err(|error| {
+    Server::start(&config, Messages::new).map_err(|error| {
         let other = if port == "6061" { "6062" } else { "6061" };
         format!("{error}\nOn another port: PORT={other} cargo run --example demo")
     })

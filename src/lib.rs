@@ -58,5 +58,6 @@ pub mod file;
 pub mod http;
 pub mod logging;
 pub mod server;
+pub mod service;
 pub mod systemd;
 pub mod tls;

@@ -12,7 +12,7 @@ use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{self, Handle};
 
-use crate::api::Api;
+use crate::api::Auth;
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::JwksSettings;
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::http::cors::Cors;
 use crate::http::limits::TooLittleSpace;
 use crate::http::listener::{ListenError, Listener, Running};
-use crate::http::service::{Service, Timeouts};
+use crate::http::service::{Handler, Service, Timeouts};
 use crate::http::socket::{Address, Listening};
 use crate::systemd::{self, StatusPart};
 use crate::tls::{self, Certificate, probe};
@@ -110,33 +110,45 @@ impl Error for StartError {}
 
 impl Server {
     /// Binds the listening socket, starts the threads and returns. The keys are fetched in the
-    /// background.
+    /// background. What `handler` makes answers the requests. It is given the [`Auth`] that decides
+    /// who is let in.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(config: &Config) -> Result<Server, StartError> {
+    pub fn start<H: Handler + 'static>(
+        config: &Config,
+        handler: impl FnOnce(Auth) -> H,
+    ) -> Result<Server, StartError> {
         let listener = Listener::bind(config.listen, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartError::Bind(config.listen, error),
             ListenError::Memory(error) => StartError::Memory(error),
         })?;
-        Server::start_on(listener, config)
+        Server::start_on(listener, config, handler)
     }
 
     /// As [`start`](Server::start), but on sockets that listen already.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start_with(sockets: Vec<Listening>, config: &Config) -> Result<Server, StartError> {
+    pub fn start_with<H: Handler + 'static>(
+        sockets: Vec<Listening>,
+        config: &Config,
+        handler: impl FnOnce(Auth) -> H,
+    ) -> Result<Server, StartError> {
         let listener = Listener::adopt(sockets, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartError::Sockets(error),
             ListenError::Memory(error) => StartError::Memory(error),
         })?;
-        Server::start_on(listener, config)
+        Server::start_on(listener, config, handler)
     }
 
-    fn start_on(listener: Listener, config: &Config) -> Result<Server, StartError> {
+    fn start_on<H: Handler + 'static>(
+        listener: Listener,
+        config: &Config,
+        handler: impl FnOnce(Auth) -> H,
+    ) -> Result<Server, StartError> {
         let addresses = listener.addresses().to_vec();
         let cache = token_cache(config.token_cache_size)?;
         let certificate = start_certificate(config)?;
@@ -155,13 +167,14 @@ impl Server {
         );
         let authenticator = Authenticator::new(verifier, jwks.clone(), cache);
         let service = Service {
-            handler: Box::new(Api::new(authenticator)),
+            handler: Box::new(handler(Auth::new(authenticator))),
             cors: Cors::new(config.origins.clone()),
             timeouts: Timeouts {
                 head: config.head_timeout,
                 idle: config.idle_timeout,
                 write: config.write_timeout,
             },
+            bodies: Arc::default(),
             tls,
             unlogged_path: Some(probe_path),
         };

@@ -1,46 +1,74 @@
-//! Checks that a request needs: a token, or a permission. Errors are those of RFC 6750 §3.
+//! What a request needs: a valid access token, or one with a permission. Errors are those of
+//! RFC 6750 §3.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
-use crate::http::response::{self, ErrorBody, Prepared, Response};
-use crate::http::{Reply, Request};
+use crate::http::response::{Prepared, Response};
+use crate::http::{Interruption, Request};
 
 static NO_TOKEN: Prepared = Prepared::new(|| {
-    response::error(401, "Requires authentication")
-        .with_header(authenticate(r#"Bearer realm="api""#))
+    Response::error(401, "Requires authentication")
+        .with_header("WWW-Authenticate", r#"Bearer realm="api""#)
 });
 
-/// Answers with what `answer` makes of the claims, if the request has a valid access token; else
-/// with an error.
-pub fn with_token(
-    auth: &Authenticator,
-    request: &Request<'_>,
-    answer: impl FnOnce(&Claims) -> Response,
-) -> Reply {
-    match auth.authenticate(request.headers("Authorization")) {
-        Ok(claims) => Reply {
-            response: answer(&claims),
-            subject: claims.subject.clone(),
-        },
-        Err(error) => not_authenticated(&error).into(),
+/// Decides who is let in. A [`Server`](crate::Server) makes one for its handler.
+#[derive(Debug)]
+pub struct Auth(Authenticator);
+
+impl Auth {
+    /// Lets in whom `authenticator` knows.
+    pub(crate) fn new(authenticator: Authenticator) -> Auth {
+        Auth(authenticator)
+    }
+
+    /// What the access token of a request allows. If the only thing missing is the token's key,
+    /// waits for a fetch of the keys, up to 2 s.
+    ///
+    /// The log's line of the request names the token's `sub`.
+    ///
+    /// # Errors
+    /// Without a valid token, the answer that says so: 401, 400 when the `Authorization` header is
+    /// malformed, 503 when tokens cannot be checked at the moment.
+    pub fn authenticate(&self, request: &Request<'_>) -> Result<Access, Interruption> {
+        match self.0.authenticate(request.headers("Authorization")) {
+            Ok(claims) => {
+                if let Some(subject) = &claims.subject {
+                    request.set_subject(Arc::clone(subject));
+                }
+                Ok(Access(claims))
+            }
+            Err(error) => Err(not_authenticated(&error).into()),
+        }
     }
 }
 
-/// As [`with_token`], if the token also has this permission.
-pub fn with_permission(
-    auth: &Authenticator,
-    request: &Request<'_>,
-    permission: &str,
-    answer: impl FnOnce(&Claims) -> Response,
-) -> Reply {
-    with_token(auth, request, |claims| {
-        if claims.has_permission(permission) {
-            answer(claims)
-        } else {
-            permission_denied(permission)
+/// What a valid access token allows.
+#[derive(Debug, Clone)]
+pub struct Access(Arc<Claims>);
+
+impl Access {
+    /// Whom the token is about: its `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
+    /// Whether the token grants exactly this permission.
+    pub fn has_permission(&self, permission: &str) -> bool {
+        self.0.has_permission(permission)
+    }
+
+    /// Goes on only if the token grants exactly this permission.
+    ///
+    /// # Errors
+    /// 403 if it does not.
+    pub fn require(&self, permission: &str) -> Result<(), Interruption> {
+        match self.has_permission(permission) {
+            true => Ok(()),
+            false => Err(permission_denied(permission).into()),
         }
-    })
+    }
 }
 
 /// RFC 6750 §3.1, `insufficient_scope`.
@@ -50,8 +78,8 @@ fn permission_denied(permission: &str) -> Response {
         "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{permission}\", \
          error_description=\"{description}\""
     );
-    error(403, "Permission denied", "insufficient_scope", &description)
-        .with_header(authenticate(&challenge))
+    Response::detailed_error(403, "Permission denied", "insufficient_scope", &description)
+        .with_header("WWW-Authenticate", &challenge)
 }
 
 fn not_authenticated(auth_error: &AuthError) -> Response {
@@ -91,8 +119,8 @@ fn not_authenticated(auth_error: &AuthError) -> Response {
 
 fn unavailable(code: &str, description: &str, retry_after: Duration) -> Response {
     let seconds = retry_after.as_secs_f64().ceil().to_string();
-    error(503, "Unable to verify credentials", code, description)
-        .with_header(response::header("Retry-After", &seconds))
+    Response::detailed_error(503, "Unable to verify credentials", code, description)
+        .with_header("Retry-After", &seconds)
 }
 
 /// An error with a challenge. `description` goes into the body and may quote the token's claims.
@@ -105,18 +133,6 @@ fn challenged(
     summary: &'static str,
 ) -> Response {
     let challenge = format!(r#"Bearer realm="api", error="{code}", error_description="{summary}""#);
-    error(status, message, code, description).with_header(authenticate(&challenge))
-}
-
-fn authenticate(challenge: &str) -> tiny_http::Header {
-    response::header("WWW-Authenticate", challenge)
-}
-
-fn error(status: u16, message: &str, code: &str, description: &str) -> Response {
-    let body = ErrorBody {
-        message,
-        error: Some(code),
-        error_description: Some(description),
-    };
-    response::error_with(status, &body)
+    Response::detailed_error(status, message, code, description)
+        .with_header("WWW-Authenticate", &challenge)
 }

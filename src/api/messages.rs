@@ -1,34 +1,65 @@
-//! The messages. Each handler says what it needs: nothing, a token, or a permission.
+//! The messages. Each says what it needs: nothing, a token, or a permission.
 
-use super::access;
-use crate::auth::Authenticator;
-use crate::http::response::{self, Prepared, Response};
-use crate::http::{Reply, Request};
+use serde::Serialize;
 
-/// `GET /api/messages/public`: needs nothing.
-pub fn public(_: &Authenticator, _: &Request<'_>) -> Reply {
-    static MESSAGE: Prepared = Prepared::new(|| {
-        message(r#"{"message":"The API doesn't require an access token to share this message."}"#)
-    });
-    MESSAGE.response().into()
+use super::access::Auth;
+use super::router::{Route, Router};
+use crate::http::response::{Prepared, Response};
+use crate::http::{Answer, Handler, Request};
+
+static ROUTES: Router<Messages> = Router::new(&[
+    Route::get("/api/messages/public", Messages::public),
+    Route::get("/api/messages/protected", Messages::protected),
+    Route::get("/api/messages/admin", Messages::admin),
+]);
+
+/// The API that the binary serves: three messages.
+#[derive(Debug)]
+pub struct Messages {
+    auth: Auth,
 }
 
-/// `GET /api/messages/protected`: needs a valid access token.
-pub fn protected(auth: &Authenticator, request: &Request<'_>) -> Reply {
-    static MESSAGE: Prepared = Prepared::new(|| {
-        message(r#"{"message":"The API successfully validated your access token."}"#)
-    });
-    access::with_token(auth, request, |_| MESSAGE.response())
+impl Handler for Messages {
+    fn handle(&self, request: &Request<'_>) -> Answer {
+        ROUTES.answer(self, request)
+    }
 }
 
-/// `GET /api/messages/admin`: needs a token with the permission to read it.
-pub fn admin(auth: &Authenticator, request: &Request<'_>) -> Reply {
-    static MESSAGE: Prepared = Prepared::new(|| {
-        message(r#"{"message":"The API successfully recognized you as an admin."}"#)
-    });
-    access::with_permission(auth, request, "read:admin-messages", |_| MESSAGE.response())
+impl Messages {
+    /// The messages, for whom `auth` lets in.
+    pub fn new(auth: Auth) -> Messages {
+        Messages { auth }
+    }
+
+    fn public(&self, _: &Request<'_>) -> Answer {
+        static MESSAGE: Prepared = Prepared::new(|| {
+            message("The API doesn't require an access token to share this message.")
+        });
+        Ok(MESSAGE.response())
+    }
+
+    fn protected(&self, request: &Request<'_>) -> Answer {
+        static MESSAGE: Prepared =
+            Prepared::new(|| message("The API successfully validated your access token."));
+        self.auth.authenticate(request)?;
+        Ok(MESSAGE.response())
+    }
+
+    fn admin(&self, request: &Request<'_>) -> Answer {
+        static MESSAGE: Prepared =
+            Prepared::new(|| message("The API successfully recognized you as an admin."));
+        self.auth
+            .authenticate(request)?
+            .require("read:admin-messages")?;
+        Ok(MESSAGE.response())
+    }
 }
 
-fn message(body: &'static str) -> Response {
-    response::json(200, body.as_bytes())
+#[derive(Serialize)]
+struct Message {
+    message: &'static str,
+}
+
+fn message(message: &'static str) -> Response {
+    Response::json(200, &Message { message })
 }

@@ -1,56 +1,111 @@
-//! The router: (method, path) to handler.
+//! The hand-written router: (method, path) to action.
 
 use tiny_http::Method;
 
-use super::messages;
-use crate::auth::Authenticator;
-use crate::http::response::{self, Prepared, Response};
-use crate::http::{Handler, Reply, Request};
+use crate::http::response::{Prepared, Response};
+use crate::http::{Answer, Request};
 
-const ALLOW: &str = "GET, HEAD, OPTIONS";
+const OPTIONS: &str = "OPTIONS";
 
-static NOT_FOUND: Prepared = Prepared::new(|| response::error(404, "Not Found"));
-static NOT_ALLOWED: Prepared = Prepared::new(|| allow(response::error(405, "Method Not Allowed")));
-static OPTIONS: Prepared = Prepared::new(|| allow(response::empty(200)));
+static NOT_FOUND: Prepared = Prepared::new(|| Response::error(404, "Not Found"));
 
-/// The API: answers every request that could be read.
+/// What an API does for a request.
+type Action<A> = fn(&A, &Request<'_>) -> Answer;
+
+/// A method and a path, and what is done for them.
 #[derive(Debug)]
-pub struct Api {
-    authenticator: Authenticator,
+pub struct Route<A> {
+    method: &'static str,
+    path: &'static str,
+    action: Action<A>,
 }
 
-impl Api {
-    /// An API that accepts the tokens that `authenticator` accepts.
-    pub fn new(authenticator: Authenticator) -> Api {
-        Api { authenticator }
+impl<A> Route<A> {
+    /// `GET` of a path, and `HEAD`, which is answered alike. See [`new`](Route::new).
+    pub const fn get(path: &'static str, action: Action<A>) -> Route<A> {
+        Route::new("GET", path, action)
     }
 
-    /// Answers each method of a path. `HEAD` is answered as `GET`; its body is not sent.
-    fn get(
-        &self,
-        request: &Request<'_>,
-        handler: fn(&Authenticator, &Request<'_>) -> Reply,
-    ) -> Reply {
-        match request.method {
-            Method::Get | Method::Head => handler(&self.authenticator, request),
-            Method::Options => OPTIONS.response().into(),
-            _ => NOT_ALLOWED.response().into(),
+    /// `POST` to a path. See [`new`](Route::new).
+    pub const fn post(path: &'static str, action: Action<A>) -> Route<A> {
+        Route::new("POST", path, action)
+    }
+
+    /// A method of a path. Paths are compared byte for byte, without percent-decoding. One that ends
+    /// with `/*` stands for all paths below it.
+    pub const fn new(method: &'static str, path: &'static str, action: Action<A>) -> Route<A> {
+        Route {
+            method,
+            path,
+            action,
+        }
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        match self.path.strip_suffix('*') {
+            Some(below) if below.ends_with('/') => path.starts_with(below),
+            _ => self.path == path,
         }
     }
 }
 
-impl Handler for Api {
-    fn handle(&self, request: &Request<'_>) -> Reply {
-        match request.path {
-            "/api/messages/public" => self.get(request, messages::public),
-            "/api/messages/protected" => self.get(request, messages::protected),
-            "/api/messages/admin" => self.get(request, messages::admin),
-            "*" if request.method == Method::Options => OPTIONS.response().into(),
-            _ => NOT_FOUND.response().into(),
+/// The routes of an API.
+#[derive(Debug)]
+pub struct Router<A: 'static>(&'static [Route<A>]);
+
+impl<A> Router<A> {
+    /// The first route counts that has the method and the path of a request.
+    pub const fn new(routes: &'static [Route<A>]) -> Router<A> {
+        Router(routes)
+    }
+
+    /// What the `api` answers to a request.
+    ///
+    /// Without a route for its path, that is 404. With routes for other methods only, it is 405, or
+    /// for `OPTIONS` an empty 200; both have an `Allow` header with the methods there are.
+    ///
+    /// # Errors
+    /// Those of the route's action.
+    pub fn answer(&self, api: &A, request: &Request<'_>) -> Answer {
+        let method = match request.method() {
+            Method::Head => Method::Get.as_str(),
+            method => method.as_str(),
+        };
+        let is_asterisk = request.path() == "*" && method == OPTIONS;
+        let of_path = |route: &&Route<A>| is_asterisk || route.is_at(request.path());
+        let mut routes = self.0.iter().filter(of_path).peekable();
+        if routes.peek().is_none() && !is_asterisk {
+            return Ok(NOT_FOUND.response());
         }
+        let with_method = |route: &&Route<A>| route.method == method && !is_asterisk;
+        if let Some(route) = routes.clone().find(with_method) {
+            return (route.action)(api, request);
+        }
+        let response = match method {
+            OPTIONS => Response::empty(200),
+            _ => Response::error(405, "Method Not Allowed"),
+        };
+        Ok(response.with_header("Allow", &allow(routes.map(|route| route.method))))
     }
 }
 
-fn allow(response: Response) -> Response {
-    response.with_header(response::header("Allow", ALLOW))
+/// The value of `Allow` for these methods.
+fn allow(methods: impl Iterator<Item = &'static str>) -> String {
+    let mut names = Vec::new();
+    let mut add = |name: &'static str| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    for method in methods {
+        add(method);
+        if method == "GET" {
+            add("HEAD");
+        }
+    }
+    add(OPTIONS);
+    names.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

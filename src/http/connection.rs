@@ -16,6 +16,7 @@
 //! that reads and writes without waiting.
 
 mod answer;
+mod collecting;
 mod next;
 mod transfer;
 
@@ -23,8 +24,10 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use self::answer::Refusal;
-use self::transfer::{End, discard, read, write};
+use self::answer::{Expects, Refusal, Step};
+use self::collecting::Collecting;
+use self::transfer::{End, discard, invite, read, write};
+use super::body::BodyError;
 use super::request::{HeadScanner, MAX_HEAD};
 use super::service::{Context, Timeouts};
 use super::transport::Transport;
@@ -60,6 +63,8 @@ impl Default for Buffers {
 enum Phase {
     /// It waits for a request, or for the rest of its head.
     Head,
+    /// It waits for the body of a request that was let in.
+    Body(Box<Collecting>),
     /// The rest of an answer waits until the peer reads.
     Writing { rest: Vec<u8>, is_last: bool },
     /// The last answer has been written. Input is discarded.
@@ -94,6 +99,8 @@ pub struct Connection {
 enum Answered {
     /// The answer is written, and another request may follow.
     KeptAlive,
+    /// The body of the request follows.
+    Collects,
     /// The answer was the last one, or its rest must be written later.
     Busy(Interest),
 }
@@ -208,9 +215,8 @@ impl Connection {
         context: Context<'_>,
     ) -> Result<Interest, End> {
         if let Phase::Writing { .. } = self.phase {
-            match self.write_rest(transport)? {
-                Answered::KeptAlive => {}
-                Answered::Busy(interest) => return Ok(interest),
+            if let Answered::Busy(interest) = self.write_rest(transport)? {
+                return Ok(interest);
             }
         }
         match self.phase {
@@ -242,13 +248,14 @@ impl Connection {
         if !is_over {
             return Ok(interest);
         }
-        match self.phase {
+        match &self.phase {
             Phase::Head if is_idle => Err(End::Close(Close::ByServer)),
             Phase::Head if self.drain.is_some() => Err(End::Close(Close::ByServer)),
             Phase::Head => {
                 let head = std::mem::take(&mut self.received);
                 self.end(Refusal::Late, &head, transport, output, context)
             }
+            Phase::Body(_) => self.end_body(BodyError::Late, transport, output, context),
             Phase::Writing { .. } | Phase::Closing => Err(End::Close(Close::Stalled)),
             Phase::Leaving => Err(End::Close(Close::ByServer)),
         }
@@ -315,6 +322,9 @@ impl Connection {
         self.received = rest;
         match interest {
             Interest::Read if self.is_leaving() => self.received = Vec::new(),
+            Interest::Read if let Phase::Body(body) = &self.phase => {
+                self.deadline = body.deadline(timeouts.head);
+            }
             Interest::Read if self.received.is_empty() => {
                 self.deadline = self.waits_since + timeouts.idle;
             }
@@ -344,44 +354,115 @@ impl Connection {
         }
         for _ in 0..MAX_ANSWERS {
             let rest = &bytes[consumed..];
-            let length = match self.scanner.find_end(rest) {
-                Ok(Some(length)) => length,
-                Ok(None) => return Ok((Interest::Read, consumed)),
-                Err(error) => {
-                    let interest = self.end(error.into(), rest, transport, output, context)?;
-                    return Ok((interest, bytes.len()));
-                }
+            let (used, answered) = match self.phase {
+                Phase::Body(_) => self.collect(rest, transport, output, context)?,
+                _ => self.take_head(rest, transport, output, context)?,
             };
-            let answered = self.answer(&rest[..length], transport, output, context)?;
-            consumed += length;
-            if let Answered::Busy(interest) = answered {
-                return Ok((interest, consumed));
-            }
-            if consumed == bytes.len() {
-                return Ok((Interest::Read, consumed));
+            consumed += used;
+            match answered {
+                Some(Answered::Busy(interest)) => return Ok((interest, consumed)),
+                Some(_) if consumed < bytes.len() => {}
+                _ => return Ok((Interest::Read, consumed)),
             }
         }
         Ok((Interest::Turn, consumed))
     }
 
-    /// Answers one request.
+    /// Answers the request whose head `bytes` begin with, if it is complete. Returns how many bytes
+    /// it took.
+    fn take_head(
+        &mut self,
+        bytes: &[u8],
+        transport: &mut impl Transport,
+        output: &mut Vec<u8>,
+        context: Context<'_>,
+    ) -> Result<(usize, Option<Answered>), End> {
+        let length = match self.scanner.find_end(bytes) {
+            Ok(Some(length)) => length,
+            Ok(None) => return Ok((0, None)),
+            Err(error) => {
+                let interest = self.end(error.into(), bytes, transport, output, context)?;
+                return Ok((bytes.len(), Some(Answered::Busy(interest))));
+            }
+        };
+        self.scanner = HeadScanner::default();
+        self.head_began = None;
+        let (head, rest) = bytes.split_at(length);
+        let answered = self.answer(head, None, rest.is_empty(), transport, output, context)?;
+        Ok((length, Some(answered)))
+    }
+
+    /// Takes what `bytes` have of a request's body, and answers the request if it is complete.
+    /// Returns how many bytes it took.
+    fn collect(
+        &mut self,
+        bytes: &[u8],
+        transport: &mut impl Transport,
+        output: &mut Vec<u8>,
+        context: Context<'_>,
+    ) -> Result<(usize, Option<Answered>), End> {
+        let Phase::Body(collecting) = &mut self.phase else {
+            return Ok((0, None));
+        };
+        match collecting.take(bytes, transport.now()) {
+            Err(error) => {
+                let interest = self.end_body(error, transport, output, context)?;
+                Ok((bytes.len(), Some(Answered::Busy(interest))))
+            }
+            Ok(used) if collecting.body().is_none() => Ok((used, None)),
+            Ok(used) => {
+                let phase = std::mem::replace(&mut self.phase, Phase::Head);
+                let Phase::Body(request) = phase else {
+                    return Ok((used, None));
+                };
+                let (head, body) = (&request.head, request.body());
+                let answered = self.answer(head, body, false, transport, output, context)?;
+                Ok((used, Some(answered)))
+            }
+        }
+    }
+
+    /// Answers one request, unless its handler needs the body first. `is_all` says that no bytes
+    /// behind its head have come so far.
     fn answer(
         &mut self,
         head: &[u8],
+        body: Option<&[u8]>,
+        is_all: bool,
         transport: &mut impl Transport,
         output: &mut Vec<u8>,
         context: Context<'_>,
     ) -> Result<Answered, End> {
-        self.scanner = HeadScanner::default();
-        self.head_began = None;
         let is_draining = self.drain.is_some();
-        match answer::of_request(head, is_draining, transport, output, context) {
-            Ok(is_last) => self.write(output, is_last, transport, context),
+        match answer::of_request(head, body, is_draining, transport, output, context) {
+            Ok(Step::Printed { is_last }) => self.write(output, is_last, transport, context),
+            Ok(Step::Collect(collector, expects)) => {
+                if expects == Expects::Continue && is_all {
+                    invite(transport)?;
+                }
+                let collecting = Collecting::new(head, collector, transport.now());
+                self.phase = Phase::Body(Box::new(collecting));
+                Ok(Answered::Collects)
+            }
             Err(error) => {
                 let ended = self.end(error.into(), head, transport, output, context);
                 ended.map(Answered::Busy)
             }
         }
+    }
+
+    /// Answers with an error to a request whose body cannot be collected, and ends the connection.
+    fn end_body(
+        &mut self,
+        error: BodyError,
+        transport: &mut impl Transport,
+        output: &mut Vec<u8>,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        if let Phase::Body(request) = std::mem::replace(&mut self.phase, Phase::Head) {
+            answer::of_body_error(error, &request.head, output, context);
+        }
+        self.write_last(output, transport, context)
     }
 
     /// Answers with an error and ends the connection, as the start of the next request is unknown.
@@ -394,9 +475,18 @@ impl Connection {
         context: Context<'_>,
     ) -> Result<Interest, End> {
         answer::of_refusal(refusal, received, output, context);
-        match self.write(output, true, transport, context)? {
+        self.write_last(output, transport, context)
+    }
+
+    fn write_last(
+        &mut self,
+        wire: &[u8],
+        transport: &mut impl Transport,
+        context: Context<'_>,
+    ) -> Result<Interest, End> {
+        match self.write(wire, true, transport, context)? {
             Answered::Busy(interest) => Ok(interest),
-            Answered::KeptAlive => Ok(Interest::Read),
+            Answered::KeptAlive | Answered::Collects => Ok(Interest::Read),
         }
     }
 

@@ -3,7 +3,7 @@
 use tiny_http::Method;
 
 use super::request::Request;
-use super::response::{Response, header};
+use super::response::Response;
 
 /// The origins allowed to read answers. Without any, no CORS header is ever sent.
 #[derive(Debug, Clone, Default)]
@@ -23,19 +23,19 @@ impl Cors {
             return;
         }
         // Always, so that a cache never gives one origin's answer to another.
-        response.add_header(header("Vary", "Origin"));
+        response.add_header("Vary", "Origin");
         let Some((request, origin)) = request.and_then(|r| Some((r, self.allowed(r)?))) else {
             return;
         };
         // The configured text, not the client's: they are equal, and this one is known to be safe.
-        response.add_header(header("Access-Control-Allow-Origin", origin));
+        response.add_header("Access-Control-Allow-Origin", origin);
         if is_preflight(request) && response.status() == 200 {
-            response.add_header(header("Access-Control-Allow-Methods", "GET"));
-            response.add_header(header(
+            response.add_header("Access-Control-Allow-Methods", &methods(response));
+            response.add_header(
                 "Access-Control-Allow-Headers",
                 "Authorization, Content-Type",
-            ));
-            response.add_header(header("Access-Control-Max-Age", "86400"));
+            );
+            response.add_header("Access-Control-Max-Age", "86400");
         }
     }
 
@@ -48,8 +48,17 @@ impl Cors {
     }
 }
 
+/// The methods that a browser must be told of, by the answer's `Allow`.
+fn methods(response: &Response) -> String {
+    let allowed = response.header("Allow").unwrap_or("GET").split(", ");
+    let methods: Vec<&str> = allowed
+        .filter(|method| !matches!(*method, "HEAD" | "OPTIONS"))
+        .collect();
+    methods.join(", ")
+}
+
 fn is_preflight(request: &Request<'_>) -> bool {
-    request.method == Method::Options
+    *request.method() == Method::Options
         && request
             .headers("Access-Control-Request-Method")
             .next()

@@ -3,6 +3,7 @@
 //! The vocabulary (`Method`, `Header`, `StatusCode`, `HTTPVersion`, `Response`) and the printing of
 //! responses are tiny_http's. Its `Server` is not used: a single client can stop it.
 
+pub mod body;
 mod channel;
 pub mod connection;
 pub mod cors;
@@ -28,4 +29,4 @@ pub mod transport;
 
 pub use self::request::Request;
 pub use self::response::Response;
-pub use self::service::{Handler, Reply};
+pub use self::service::{Answer, Handler, Interruption};

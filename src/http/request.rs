@@ -5,14 +5,22 @@
 
 mod framing;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use httparse::Header;
 use memchr::memchr2;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use tiny_http::{HTTPVersion, Method};
 
-use self::framing::{Framing, is_host};
+use self::framing::is_host;
+pub(crate) use self::framing::{BodyFraming, Framing};
+use super::body::{BodyError, MAX_BODY};
+use super::response::Response;
+use super::service::Interruption;
 
 /// The longest request head, in bytes, from the request line to the empty line.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -153,17 +161,16 @@ fn skip_empty_line(head: &[u8]) -> usize {
 /// One request, borrowed from the bytes of its head.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The method; compared case-sensitively (RFC 9110 §9.1).
-    pub method: Method,
-    /// The target's path, as sent: up to the `?`, not decoded. `*` for `OPTIONS *`.
-    pub path: &'a str,
-    /// `HTTP/1.0` or `HTTP/1.1`.
-    pub version: HTTPVersion,
-    /// Whether a body follows. It is never read.
-    pub has_body: bool,
-    /// Whether the client lets the connection stay open (RFC 9112 §9.3).
-    pub keep_alive: bool,
+    method: Method,
+    path: &'a str,
+    query: Option<&'a str>,
+    version: HTTPVersion,
+    framing: Framing,
     headers: &'a [Header<'a>],
+    /// `None` until it has been collected.
+    body: Option<&'a [u8]>,
+    /// The `sub` of its valid token, for the log.
+    subject: OnceLock<Arc<str>>,
 }
 
 impl<'a> Request<'a> {
@@ -181,14 +188,44 @@ impl<'a> Request<'a> {
         let line = parse_request_line(&head[..end])?;
         let headers = parse_headers(&head[end + 2..], storage)?;
         let framing = Framing::read(headers, line.version == HTTPVersion(1, 1))?;
+        let (path, query) = path_and_query(line.target, &line.method)?;
         Ok(Request {
-            path: target_path(line.target, &line.method)?,
+            path,
+            query,
             method: line.method,
-            has_body: framing.has_body,
-            keep_alive: framing.keep_alive && !framing.has_body,
+            framing,
             version: line.version,
             headers,
+            body: None,
+            subject: OnceLock::new(),
         })
+    }
+
+    /// The method; compared case-sensitively (RFC 9110 §9.1).
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The target's path, as sent: up to the `?`, not decoded. `*` for `OPTIONS *`.
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// What stands behind the `?` of the target, as sent; `None` without a `?`.
+    pub fn query(&self) -> Option<&'a str> {
+        self.query
+    }
+
+    /// The values of a name in the query, in order, decoded as
+    /// [`application/x-www-form-urlencoded`](https://url.spec.whatwg.org/#urlencoded-parsing):
+    /// `+` is a space, `%41` is `A`. A name without `=` has the value `""`. Bytes that are not
+    /// UTF-8 become U+FFFD.
+    pub fn query_values(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let pairs = self.query.into_iter().flat_map(|query| query.split('&'));
+        pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .filter(move |(key, _)| decode(key) == name)
+            .map(|(_, value)| decode(value))
     }
 
     /// The values of all header lines of that name, in order, without the white space around them.
@@ -202,6 +239,85 @@ impl<'a> Request<'a> {
         let mut values = self.headers(name);
         let first = values.next()?;
         values.next().is_none().then_some(first)
+    }
+
+    /// The body, of at most `limit` bytes. `limit` counts up to [`MAX_BODY`].
+    ///
+    /// A body is received only after a handler has asked for it, so that nothing is kept for a
+    /// client that is not let in. Return the error with `?`: the handler is called again, **from
+    /// its start**, when the body is there. So ask for it after all checks, and before anything
+    /// that must not happen twice.
+    ///
+    /// # Errors
+    /// The [`Interruption`] that waits for the body, or answers 413 when it is longer.
+    pub fn body(&self, limit: usize) -> Result<&'a [u8], Interruption> {
+        let limit = limit.min(MAX_BODY);
+        let (length, body) = match (self.body, self.framing.body) {
+            (Some(body), _) => (body.len() as u64, Some(body)),
+            (None, BodyFraming::Length(0)) => (0, Some(&[][..])),
+            (None, BodyFraming::Length(length)) => (length, None),
+            (None, BodyFraming::Chunked) => (0, None),
+        };
+        if length > limit as u64 {
+            return Err(BodyError::TooLarge.response().into());
+        }
+        body.ok_or(Interruption::wants_body(limit))
+    }
+
+    /// The body as JSON: [`body`](Request::body), read as a `T`.
+    ///
+    /// # Errors
+    /// As [`body`](Request::body); and 400, which says what is wrong, when it is not a `T`.
+    pub fn json<T: Deserialize<'a>>(&self, limit: usize) -> Result<T, Interruption> {
+        let read = serde_json::from_slice(self.body(limit)?);
+        read.map_err(|error| {
+            let what = format!("The body is not the JSON that is expected: {error}.");
+            Response::detailed_error(400, "Bad Request", "invalid_body", &what).into()
+        })
+    }
+
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub fn version(&self) -> &HTTPVersion {
+        &self.version
+    }
+
+    /// Whether a body follows.
+    pub fn has_body(&self) -> bool {
+        self.framing.body != BodyFraming::Length(0)
+    }
+
+    /// Whether the connection stays open (RFC 9112 §9.3). After a body that is not received, it is
+    /// unknown where the next request begins.
+    pub fn keeps_alive(&self) -> bool {
+        self.framing.keep_alive && (self.body.is_some() || !self.has_body())
+    }
+
+    /// How the body ends, and whether its client waits for a `100 Continue`.
+    pub(crate) fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// The same request with its body.
+    pub(crate) fn with_body(mut self, body: &'a [u8]) -> Request<'a> {
+        self.body = Some(body);
+        self
+    }
+
+    /// Notes who sends it, for the log. The first note counts.
+    pub fn set_subject(&self, subject: Arc<str>) {
+        let _ = self.subject.set(subject);
+    }
+
+    /// Who sends it, as far as it is known.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.subject.get().map(|subject| &**subject)
+    }
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    match text.contains('+') {
+        true => Cow::Owned(decode(&text.replace('+', " ")).into_owned()),
+        false => percent_decode_str(text).decode_utf8_lossy(),
     }
 }
 
@@ -269,15 +385,18 @@ fn parse_headers<'a>(
     }
 }
 
-/// The path of a request target (RFC 9112 §3.2), without its query.
-fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadError> {
+/// The path and the query of a request target (RFC 9112 §3.2).
+fn path_and_query<'a>(
+    target: &'a str,
+    method: &Method,
+) -> Result<(&'a str, Option<&'a str>), HeadError> {
     const BAD: HeadError = HeadError::Bad("target");
     let path_and_query = if target.starts_with('/') {
         target
     } else if target == "*" {
         // §3.2.4: asterisk-form is for OPTIONS only.
         return if *method == Method::Options {
-            Ok("*")
+            Ok(("*", None))
         } else {
             Err(BAD)
         };
@@ -293,13 +412,15 @@ fn target_path<'a>(target: &'a str, method: &Method) -> Result<&'a str, HeadErro
         match rest {
             // §3.2.4: OPTIONS on an absolute target without path and query is `OPTIONS *`.
             "" if *method == Method::Options => "*",
-            // RFC 9110 §4.2.3: an empty path is `/`, also before a query.
-            rest if !rest.starts_with('/') => "/",
             rest => rest,
         }
     };
-    let end = path_and_query.find('?').unwrap_or(path_and_query.len());
-    Ok(&path_and_query[..end])
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    // RFC 9110 §4.2.3: an empty path is `/`, also before a query.
+    Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
 #[cfg(test)]

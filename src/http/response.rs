@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use httpdate::HttpDate;
+use log::error;
 use serde::Serialize;
 use tiny_http::{HTTPVersion, Header, StatusCode};
 
@@ -21,39 +22,142 @@ enum Kind {
     Prepared(&'static Printed, Vec<u8>),
 }
 
-/// tiny_http prints the head only. It would print the body with `io::copy`, which takes 8 KiB of
-/// stack.
 struct New {
-    head: tiny_http::Response<io::Empty>,
+    status: u16,
+    headers: Vec<Header>,
     body: Cow<'static, [u8]>,
 }
 
+/// The `Content-Type` of JSON.
+const JSON: &str = "application/json; charset=utf-8";
+
 impl Response {
+    /// A response with any body. `status` is 200 to 599; another is a bug of the caller, and
+    /// becomes 500. `content_type` is that of a non-empty body.
+    pub fn new(
+        status: u16,
+        content_type: &'static str,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Response {
+        debug_assert!((200..600).contains(&status), "status {status}");
+        let status = if (200..600).contains(&status) {
+            status
+        } else {
+            500
+        };
+        let content_type = (!content_type.is_empty()).then_some(("Content-Type", content_type));
+        let headers = FIXED_HEADERS.into_iter().chain(content_type);
+        Response(Kind::New(New {
+            status,
+            headers: headers.map(|(name, value)| header(name, value)).collect(),
+            body: body.into(),
+        }))
+    }
+
+    /// A response with a JSON body. If `value` cannot be written as JSON, that is logged, and the
+    /// response is 500.
+    pub fn json<T: Serialize + ?Sized>(status: u16, value: &T) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(body) => Response::new(status, JSON, body),
+            Err(error) => {
+                error!("an answer cannot be written as JSON: {error}");
+                Response::error(500, "Internal Server Error")
+            }
+        }
+    }
+
+    /// A response with a body of plain text.
+    pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Response {
+        let body = match text.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Response::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// A response without a body.
+    pub fn empty(status: u16) -> Response {
+        Response::new(status, "", &b""[..])
+    }
+
+    /// An error in the form of the API: JSON with a `message`.
+    pub fn error(status: u16, message: &str) -> Response {
+        Response::json(
+            status,
+            &ErrorBody {
+                message,
+                error: None,
+                error_description: None,
+            },
+        )
+    }
+
+    /// An error that says more: `error`, a code for programs, and `error_description`, one plain
+    /// sentence on what was wrong with this request.
+    pub fn detailed_error(status: u16, message: &str, code: &str, description: &str) -> Response {
+        Response::json(
+            status,
+            &ErrorBody {
+                message,
+                error: Some(code),
+                error_description: Some(description),
+            },
+        )
+    }
+
+    /// The answer when there is no room for a request at the moment.
+    pub(crate) fn unavailable() -> Response {
+        Response::error(503, "Service Unavailable").with_header("Retry-After", "1")
+    }
+
     /// The status code.
     pub fn status(&self) -> u16 {
         match &self.0 {
-            Kind::New(new) => new.head.status_code().0,
+            Kind::New(new) => new.status,
             Kind::Prepared(printed, _) => printed.status,
         }
     }
 
-    /// The same response with one more header line.
-    pub fn with_header(mut self, header: Header) -> Response {
-        self.add_header(header);
+    /// The same response with one more header line: see [`add_header`](Response::add_header).
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Response {
+        self.add_header(name, value);
         self
     }
 
-    /// Adds a header line.
-    pub fn add_header(&mut self, header: Header) {
+    /// Adds a header line. One of the headers that every response has is replaced instead, unless
+    /// the response is [`Prepared`]. `Date` and the headers that say where the response ends are the
+    /// server's: `Content-Length`, `Transfer-Encoding`, `Connection`, `Trailer` and `Upgrade` are
+    /// ignored, too.
+    ///
+    /// `value` must be printable ASCII. Other characters are left out.
+    pub fn add_header(&mut self, name: &'static str, value: &str) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if SERVER_HEADERS.into_iter().any(is) {
+            return;
+        }
+        let header = header(name, value);
         match &mut self.0 {
-            Kind::New(new) => new.head.add_header(header),
+            Kind::New(new) => {
+                if FIXED_HEADERS.into_iter().any(|(known, _)| is(known)) {
+                    new.headers.retain(|other| other.field != header.field);
+                }
+                new.headers.push(header);
+            }
             Kind::Prepared(_, more) => {
-                let (name, value) = (header.field.as_str(), header.value.as_str());
-                for part in [name.as_str(), ": ", value, "\r\n"] {
+                for part in [name, ": ", header.value.as_str(), "\r\n"] {
                     more.extend_from_slice(part.as_bytes());
                 }
             }
         }
+    }
+
+    /// The value of a header of a response that is not [`Prepared`].
+    pub(super) fn header(&self, name: &'static str) -> Option<&str> {
+        let Kind::New(new) = &self.0 else {
+            return None;
+        };
+        let found = new.headers.iter().find(|header| header.field.equiv(name))?;
+        Some(found.value.as_str())
     }
 }
 
@@ -105,7 +209,7 @@ struct Printed {
 }
 
 /// The headers of every response. Clients of the API rely on them.
-const FIXED_HEADERS: [(&str, &str); 10] = [
+const FIXED_HEADERS: [(&str, &str); 9] = [
     ("Server", "postern"),
     (
         "Cache-Control",
@@ -121,7 +225,16 @@ const FIXED_HEADERS: [(&str, &str); 10] = [
         "default-src 'self'; frame-ancestors 'none';",
     ),
     ("Referrer-Policy", "no-referrer"),
-    ("Content-Type", "application/json; charset=utf-8"),
+];
+
+/// Headers that only the server writes.
+const SERVER_HEADERS: [&str; 6] = [
+    "Date",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Connection",
+    "Trailer",
+    "Upgrade",
 ];
 
 /// Longer than most responses, in bytes.
@@ -131,64 +244,22 @@ const USUAL_LENGTH: usize = 1024;
 const DATE_LENGTH: usize = 29;
 
 /// The body of an error.
-#[derive(Debug, Serialize)]
-pub struct ErrorBody<'a> {
+#[derive(Serialize)]
+struct ErrorBody<'a> {
     /// What happened, the same for every request of its kind.
-    pub message: &'a str,
+    message: &'a str,
     /// The error code: of RFC 6750 §3.1, or postern's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a str>,
-    /// What was wrong with this request, one plain sentence.
+    error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_description: Option<&'a str>,
+    error_description: Option<&'a str>,
 }
 
-/// A header line. `value` must be printable ASCII: it comes from this program or from checked
-/// configuration, never from the network.
-pub fn header(name: &'static str, value: &str) -> Header {
-    // tiny_http would print a line break unchanged, and refuses only what is not ASCII. A value
-    // with either is a bug here: it loses those characters, and the response is still sent.
+/// A header line. tiny_http would print a line break unchanged, and refuses only what is not ASCII.
+fn header(name: &'static str, value: &str) -> Header {
     let safe: Vec<u8> = value.bytes().filter(|b| matches!(b, b' '..=b'~')).collect();
     debug_assert_eq!(safe.len(), value.len(), "{name}: {value:?}");
     Header::from_bytes(name, safe).expect("the bytes were just filtered to ASCII")
-}
-
-/// A response with a JSON body.
-pub fn json(status: u16, body: impl Into<Cow<'static, [u8]>>) -> Response {
-    with_fixed_headers(status, body.into(), FIXED_HEADERS.len())
-}
-
-/// A response with an empty body, and so without a `Content-Type`.
-pub fn empty(status: u16) -> Response {
-    with_fixed_headers(status, Cow::Borrowed(b""), FIXED_HEADERS.len() - 1)
-}
-
-/// An error with a message only.
-pub fn error(status: u16, message: &str) -> Response {
-    error_with(
-        status,
-        &ErrorBody {
-            message,
-            error: None,
-            error_description: None,
-        },
-    )
-}
-
-/// An error with its JSON body.
-pub fn error_with(status: u16, body: &ErrorBody<'_>) -> Response {
-    let body = serde_json::to_vec(body).expect("three strings always serialize");
-    json(status, body)
-}
-
-fn with_fixed_headers(status: u16, body: Cow<'static, [u8]>, count: usize) -> Response {
-    let headers = FIXED_HEADERS[..count]
-        .iter()
-        .map(|(name, value)| header(name, value))
-        .collect();
-    let length = Some(body.len());
-    let head = tiny_http::Response::new(StatusCode(status), headers, io::empty(), length, None);
-    Response(Kind::New(New { head, body }))
 }
 
 /// Whether the connection persists after a response (RFC 9112 §9.3), as its `Connection` header
@@ -225,8 +296,12 @@ impl New {
     fn print(self, without_body: bool, persistence: Persistence, wire: &mut Vec<u8>) {
         let start = wire.len();
         wire.reserve(USUAL_LENGTH);
-        // No request headers are passed: a `TE` among them would turn on chunked encoding.
-        self.head
+        // tiny_http prints the head only. It would print the body with `io::copy`, which takes
+        // 8 KiB of stack. A length that is known is never sent in chunks: no request headers are
+        // passed, because a `TE` among them would turn them on.
+        let (status, length) = (StatusCode(self.status), Some(self.body.len()));
+        tiny_http::Response::new(status, self.headers, io::empty(), length, None)
+            .with_chunked_threshold(usize::MAX)
             .raw_print(&mut *wire, HTTPVersion(1, 1), &[], true, None)
             .expect("writing to memory cannot fail");
         // tiny_http drops a `Connection` header, so it is inserted after the status line.
@@ -235,7 +310,12 @@ impl New {
             let at = start + end + 1;
             wire.splice(at..at, line.iter().copied());
         }
-        if !without_body {
+        // RFC 9110 §8.6, §15.4.5: these have neither a length nor a body.
+        if let 204 | 304 = self.status {
+            let length = memchr::memmem::rfind(&wire[start..], b"Content-Length");
+            wire.truncate(start + length.expect("tiny_http adds the length"));
+            wire.extend_from_slice(b"\r\n");
+        } else if !without_body {
             wire.extend_from_slice(&self.body);
         }
     }

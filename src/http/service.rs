@@ -7,34 +7,54 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
+use super::body::Bodies;
 use super::cors::Cors;
 use super::request::Request;
 use super::response::Response;
 
-/// The handler's answer to a request.
-#[derive(Debug)]
-pub struct Reply {
-    /// The answer.
-    pub response: Response,
-    /// The `sub` of the request's valid token, for the log.
-    pub subject: Option<Arc<str>>,
+/// Answers requests.
+///
+/// It is called on a thread of the server, of which there are about as many as processors. A handler
+/// that waits for anything but the processor announces that with
+/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that other connections are served
+/// meanwhile. If it panics, the answer is 500.
+pub trait Handler: Send + Sync {
+    /// The answer to one request. The body of an answer to `HEAD` is not sent.
+    ///
+    /// # Errors
+    /// What ends it early: see [`Interruption`].
+    fn handle(&self, request: &Request<'_>) -> Answer;
 }
 
-impl From<Response> for Reply {
-    fn from(response: Response) -> Reply {
-        Reply {
-            response,
-            subject: None,
-        }
+/// A handler's answer.
+pub type Answer = Result<Response, Interruption>;
+
+/// Why a handler ends before it has an answer of its own: with an error, which is answered, or for
+/// want of the request's body, after which the handler is called again. `?` passes it on.
+///
+/// Every [`Response`] can be one: `return Err(Response::error(409, "Already on").into())`.
+#[derive(Debug)]
+pub struct Interruption(pub(crate) Cause);
+
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// The answer is this error.
+    Error(Response),
+    /// The body is needed, of at most so many bytes.
+    Body(usize),
+}
+
+impl Interruption {
+    /// The body is needed, of at most `limit` bytes.
+    pub(crate) fn wants_body(limit: usize) -> Interruption {
+        Interruption(Cause::Body(limit))
     }
 }
 
-/// Answers requests. If it panics, the answer is 500. A handler that blocks announces that with
-/// [`blocking::begin_wait`](crate::blocking::begin_wait), so that other connections are served
-/// meanwhile.
-pub trait Handler: Send + Sync {
-    /// The answer to one request.
-    fn handle(&self, request: &Request<'_>) -> Reply;
+impl From<Response> for Interruption {
+    fn from(response: Response) -> Interruption {
+        Interruption(Cause::Error(response))
+    }
 }
 
 /// What a connection needs to know of the server.
@@ -63,6 +83,8 @@ pub struct Service {
     pub cors: Cors,
     /// The deadlines.
     pub timeouts: Timeouts,
+    /// The memory of the bodies that are being collected.
+    pub bodies: Arc<Bodies>,
     /// The configuration of TLS; none: plain HTTP. Unix sockets never speak TLS.
     pub tls: Option<Arc<ServerConfig>>,
     /// A path whose requests are not logged: that of the server's own probes.

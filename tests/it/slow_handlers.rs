@@ -9,8 +9,8 @@ use postern::blocking;
 use postern::http::cors::Cors;
 use postern::http::listener::{Listener, Running};
 use postern::http::request::Request;
-use postern::http::response;
-use postern::http::service::{Handler, Reply, Service, Timeouts};
+use postern::http::response::Response;
+use postern::http::service::{Answer, Handler, Service, Timeouts};
 use postern::http::socket::Address;
 
 use crate::support::PATIENCE;
@@ -65,18 +65,18 @@ impl Gate {
 struct Slow(Arc<Gate>);
 
 impl Handler for Slow {
-    fn handle(&self, request: &Request<'_>) -> Reply {
-        match request.path {
+    fn handle(&self, request: &Request<'_>) -> Answer {
+        match request.path() {
             ANNOUNCED => {
                 let Ok(_waiting) = blocking::begin_wait() else {
-                    return response::error(503, "Busy").into();
+                    return Ok(Response::error(503, "Busy"));
                 };
                 self.0.pass();
             }
             SILENT => self.0.pass(),
             _ => {}
         }
-        response::json(200, b"{}").into()
+        Ok(Response::new(200, "application/json", b"{}"))
     }
 }
 
@@ -104,6 +104,7 @@ impl Server {
                 idle: hour,
                 write: hour,
             },
+            bodies: Arc::default(),
             tls: None,
             unlogged_path: None,
         };

@@ -2,60 +2,127 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use log::{Level, debug, error, info, log_enabled};
 
 use crate::escape::Escaped;
+use crate::http::body::{BodyError, Collector};
 use crate::http::request::{self, HeadError, MAX_HEADERS, Request};
 use crate::http::response::{self, Persistence, Response};
-use crate::http::service::{Context, Reply, Service};
+use crate::http::service::{Answer, Cause, Context, Interruption, Service};
 use crate::http::transport::Transport;
 
+/// The most memory that the printed answers keep between requests, in bytes.
+const MAX_KEPT_OUTPUT: usize = 64 * 1024;
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
 
-/// Asks the handler, and prints its answer. Returns whether that is the connection's last one.
+/// What follows a head.
+pub(super) enum Step {
+    /// The answer has been printed. It may be the connection's last one.
+    Printed { is_last: bool },
+    /// The handler needs the body first.
+    Collect(Collector, Expects),
+}
+
+/// Whether the client waits for a `100 Continue` before it sends its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expects {
+    Nothing,
+    Continue,
+}
+
+/// Asks the handler, and prints its answer. `body` is there once it has been collected.
 ///
 /// # Errors
 /// If `head` is not a request. Nothing is printed.
 pub(super) fn of_request(
     head: &[u8],
+    body: Option<&[u8]>,
     is_draining: bool,
     transport: &impl Transport,
     output: &mut Vec<u8>,
     context: Context<'_>,
-) -> Result<bool, HeadError> {
-    let service = context.service;
+) -> Result<Step, HeadError> {
     // For the log only, as reading the clock is not free.
     let started = log_enabled!(Level::Info).then(|| transport.now());
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let request = Request::parse(head, &mut storage)?;
-    let reply = ask_handler(service, &request);
-    let mut response = reply.response;
-    let is_last = !request.keep_alive || is_draining || context.lifecycle.is_last_answer();
-    let persistence = match (is_last, request.version.1) {
+    let request = match body {
+        Some(body) => request.with_body(body),
+        None => request,
+    };
+    let response = match ask_handler(context.service, &request) {
+        Ok(response) => response,
+        Err(Interruption(Cause::Error(response))) => response,
+        Err(Interruption(Cause::Body(limit))) => {
+            let framing = request.framing();
+            match Collector::new(framing.body, limit, &context.service.bodies) {
+                Ok(collector) if framing.expects_continue => {
+                    return Ok(Step::Collect(collector, Expects::Continue));
+                }
+                Ok(collector) => return Ok(Step::Collect(collector, Expects::Nothing)),
+                Err(error) => error.response(),
+            }
+        }
+    };
+    let is_last = !request.keeps_alive() || is_draining || context.lifecycle.is_last_answer();
+    let taken = started.map_or(Duration::ZERO, |started| transport.now() - started);
+    print(&request, response, is_last, taken, output, context);
+    Ok(Step::Printed { is_last })
+}
+
+/// Prints the error that answers a request whose body cannot be collected, always the last answer.
+pub(super) fn of_body_error(
+    error: BodyError,
+    head: &[u8],
+    output: &mut Vec<u8>,
+    context: Context<'_>,
+) {
+    let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    match Request::parse(head, &mut storage) {
+        Ok(request) => {
+            let response = error.response();
+            print(&request, response, true, Duration::ZERO, output, context);
+        }
+        // Does not happen: it was parsed before.
+        Err(error) => of_refusal(error.into(), head, output, context),
+    }
+}
+
+/// Prints the answer to a request, and logs it.
+fn print(
+    request: &Request<'_>,
+    mut response: Response,
+    is_last: bool,
+    taken: Duration,
+    output: &mut Vec<u8>,
+    context: Context<'_>,
+) {
+    let persistence = match (is_last, request.version().1) {
         (true, _) => Persistence::Close,
         (false, 0) => Persistence::KeepAlive,
         (false, _) => Persistence::Implied,
     };
-    add_headers(Some(&request), &mut response, context);
+    add_headers(Some(request), &mut response, context);
     let status = response.status();
-    let without_body = request.method == tiny_http::Method::Head;
+    let without_body = *request.method() == tiny_http::Method::Head;
     output.clear();
+    // After a large answer, the worker's buffer would stay large.
+    output.shrink_to(MAX_KEPT_OUTPUT);
     response::print(response, without_body, persistence, output);
     // Logged before it is written, so that the line exists when the client has the answer.
-    if service.unlogged_path.as_deref() != Some(request.path) {
-        let taken = started.map_or(0.0, |started| (transport.now() - started).as_secs_f64());
+    if context.service.unlogged_path.as_deref() != Some(request.path()) {
         info!(
             "{} {} {} {status} {:.3} ms{}",
             context.peer,
-            Escaped::new(request.method.as_str(), MAX_LOGGED_PATH),
-            Escaped::new(request.path, MAX_LOGGED_PATH),
-            taken * 1e3,
-            LoggedSubject(reply.subject.as_deref()),
+            Escaped::new(request.method().as_str(), MAX_LOGGED_PATH),
+            Escaped::new(request.path(), MAX_LOGGED_PATH),
+            taken.as_secs_f64() * 1e3,
+            LoggedSubject(request.subject()),
         );
     }
-    Ok(is_last)
 }
 
 /// Prints the error that answers what has been `received`, always the last answer.
@@ -67,7 +134,7 @@ pub(super) fn of_refusal(
 ) {
     let (status, message) = refusal.status();
     debug!("{} {status} {refusal:?}", context.peer);
-    let mut response = response::error(status, message);
+    let mut response = Response::error(status, message);
     add_headers(None, &mut response, context);
     let without_body = request::begins_with_head(received);
     output.clear();
@@ -79,23 +146,20 @@ fn add_headers(request: Option<&Request<'_>>, response: &mut Response, context: 
     context.service.cors.apply(request, response);
     // Over plain HTTP it must not be sent (RFC 6797 §7.2).
     if context.is_secure {
-        response.add_header(response::header(
-            "Strict-Transport-Security",
-            "max-age=31536000",
-        ));
+        response.add_header("Strict-Transport-Security", "max-age=31536000");
     }
 }
 
-fn ask_handler(service: &Service, request: &Request<'_>) -> Reply {
+fn ask_handler(service: &Service, request: &Request<'_>) -> Answer {
     // A panic cannot leave the handler's state half changed: what it shares is behind locks, or in
     // `Arc`s that are replaced whole.
-    let reply = catch_unwind(AssertUnwindSafe(|| service.handler.handle(request)));
-    reply.unwrap_or_else(|_| {
+    let answer = catch_unwind(AssertUnwindSafe(|| service.handler.handle(request)));
+    answer.unwrap_or_else(|_| {
         error!(
             "a handler panicked at {}",
-            Escaped::new(request.path, MAX_LOGGED_PATH)
+            Escaped::new(request.path(), MAX_LOGGED_PATH)
         );
-        response::error(500, "Internal Server Error").into()
+        Ok(Response::error(500, "Internal Server Error"))
     })
 }
 

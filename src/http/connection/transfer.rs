@@ -58,6 +58,18 @@ pub(super) fn write(transport: &mut impl Transport, bytes: &[u8]) -> Result<usiz
     Ok(written)
 }
 
+/// Writes the `100 Continue` after which the client sends its body (RFC 9110 §10.1.1). If there is no
+/// room, it is left out: the client sends the body anyway after a while.
+pub(super) fn invite(transport: &mut impl Transport) -> Result<(), End> {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    match write(transport, CONTINUE)? {
+        0 => Ok(()),
+        count if count == CONTINUE.len() => Ok(()),
+        // What follows would be read as a part of it.
+        _ => Err(End::Close(Close::Stalled)),
+    }
+}
+
 /// Reads and discards input, to a bound per step.
 pub(super) fn discard(transport: &mut impl Transport, buffer: &mut [u8]) -> Result<Interest, End> {
     for _ in 0..MAX_DISCARDS {

@@ -11,7 +11,7 @@ use super::Engine;
 use super::member::Member;
 use crate::http::connection::{Buffers, Close, Event};
 use crate::http::poller::Watched;
-use crate::http::response;
+use crate::http::response::Response;
 use crate::http::socket::Peer;
 use crate::http::table::Slot;
 
@@ -74,7 +74,7 @@ impl Engine {
             let text = "This port speaks HTTPS, not HTTP: use https:// in the URL";
             debug!("{} 400 plain HTTP", member.peer);
             member.channel = member.channel.into_plain();
-            return self.dismiss(number, member, response::error(400, text), is_head, buffers);
+            return self.dismiss(number, member, Response::error(400, text), is_head, buffers);
         }
         if let Some(agreed) = member.channel.agreed() {
             debug!("{} TLS handshake: {agreed}", member.peer);

@@ -77,9 +77,7 @@ impl Engine {
         if member.channel.is_tls() {
             return self.close(number, member, Close::ByServer, buffers);
         }
-        let response = response::error(503, "Service Unavailable")
-            .with_header(response::header("Retry-After", "1"));
-        self.dismiss(number, member, response, false, buffers);
+        self.dismiss(number, member, Response::unavailable(), false, buffers);
     }
 
     /// Gives a connection its only answer, whatever it has asked for.

@@ -5,10 +5,23 @@ use httparse::Header;
 
 use super::HeadError;
 
+/// How the end of a body is found (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    /// After so many bytes. Without a body, that is 0.
+    Length(u64),
+    /// By the last chunk.
+    Chunked,
+}
+
 /// What the header lines say about the end of the request and of the connection.
-pub(super) struct Framing {
-    pub(super) has_body: bool,
-    pub(super) keep_alive: bool,
+#[derive(Debug)]
+pub(crate) struct Framing {
+    pub(crate) body: BodyFraming,
+    /// Whether the client lets the connection stay open.
+    pub(crate) keep_alive: bool,
+    /// Whether the client sends the body only after a `100 Continue` (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
 }
 
 impl Framing {
@@ -16,6 +29,7 @@ impl Framing {
         let (mut hosts, mut chunked) = (0, 0);
         let mut content_length = None;
         let (mut close, mut keep_alive) = (false, false);
+        let mut expects_continue = false;
         for Header { name, value } in headers {
             // Most names differ in length, so few bytes are compared.
             match name.len() {
@@ -43,6 +57,10 @@ impl Framing {
                         keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
+                6 if name.eq_ignore_ascii_case("expect") => {
+                    // In HTTP/1.0 it is ignored.
+                    expects_continue = is_1_1 && value.eq_ignore_ascii_case(b"100-continue");
+                }
                 _ => {}
             }
         }
@@ -53,8 +71,12 @@ impl Framing {
             return Err(HeadError::Bad("Transfer-Encoding"));
         }
         Ok(Framing {
-            has_body: chunked == 1 || content_length.is_some_and(|length| length > 0),
+            body: match chunked {
+                0 => BodyFraming::Length(content_length.unwrap_or(0)),
+                _ => BodyFraming::Chunked,
+            },
             keep_alive: !close && (is_1_1 || keep_alive),
+            expects_continue,
         })
     }
 }

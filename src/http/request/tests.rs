@@ -19,10 +19,10 @@ fn read(head: &[u8], step: usize) -> Result<Option<Read>, HeadError> {
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let request = Request::parse(&head[..end], &mut storage)?;
     Ok(Some((
-        request.method.to_string(),
-        request.path.to_owned(),
-        request.has_body,
-        request.keep_alive,
+        request.method().to_string(),
+        request.path().to_owned(),
+        request.has_body(),
+        request.keeps_alive(),
     )))
 }
 

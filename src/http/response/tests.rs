@@ -8,7 +8,11 @@ fn printed(response: Response, without_body: bool, persistence: Persistence) -> 
 
 #[test]
 fn a_response_has_every_fixed_header_once() {
-    let text = printed(json(200, &b"{}"[..]), false, Persistence::Implied);
+    let text = printed(
+        Response::new(200, JSON, &b"{}"[..]),
+        false,
+        Persistence::Implied,
+    );
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\n{}"), "{text}");
     for (name, value) in FIXED_HEADERS {
@@ -26,7 +30,7 @@ fn a_response_has_every_fixed_header_once() {
 
 #[test]
 fn an_empty_response_has_a_length_and_no_type() {
-    let text = printed(empty(200), false, Persistence::Close);
+    let text = printed(Response::empty(200), false, Persistence::Close);
     assert!(
         text.starts_with("HTTP/1.1 200 OK\r\nConnection: close\r\n"),
         "{text}"
@@ -37,7 +41,11 @@ fn an_empty_response_has_a_length_and_no_type() {
 
 #[test]
 fn head_keeps_the_length_and_drops_the_body() {
-    let text = printed(error(404, "Not Found"), true, Persistence::KeepAlive);
+    let text = printed(
+        Response::error(404, "Not Found"),
+        true,
+        Persistence::KeepAlive,
+    );
     assert!(text.contains("\r\nContent-Length: 23\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\n"), "{text}");
 }
@@ -48,40 +56,43 @@ fn an_error_body_leaves_out_what_is_not_set() {
         let text = printed(response, false, Persistence::Implied);
         text.split_once("\r\n\r\n").unwrap().1.to_owned()
     };
-    assert_eq!(body(error(404, "Not Found")), r#"{"message":"Not Found"}"#);
-    let full = ErrorBody {
-        message: "m",
-        error: Some("e"),
-        error_description: Some("a \"quoted\"\nline"),
-    };
     assert_eq!(
-        body(error_with(401, &full)),
+        body(Response::error(404, "Not Found")),
+        r#"{"message":"Not Found"}"#
+    );
+    let full = Response::detailed_error(401, "m", "e", "a \"quoted\"\nline");
+    assert_eq!(
+        body(full),
         r#"{"message":"m","error":"e","error_description":"a \"quoted\"\nline"}"#
     );
 }
 
 fn not_found() -> Response {
-    error(404, "Not Found").with_header(header("X-Here", "a: b"))
+    Response::error(404, "Not Found").with_header("X-Here", "a: b")
 }
 
 /// A body that contains every text that is searched for in a head.
 fn confusing() -> Response {
-    json(200, &b"\r\nDate: x\r\nContent-Length: 1\r\n\r\n\r\n"[..])
+    Response::new(
+        200,
+        JSON,
+        &b"\r\nDate: x\r\nContent-Length: 1\r\n\r\n\r\n"[..],
+    )
 }
 
 #[test]
 fn a_prepared_response_is_printed_as_a_new_one() {
     static NOT_FOUND: Prepared = Prepared::new(not_found);
-    static EMPTY: Prepared = Prepared::new(|| empty(200));
+    static EMPTY: Prepared = Prepared::new(|| Response::empty(200));
     static CONFUSING: Prepared = Prepared::new(confusing);
     let kinds = [
         (&NOT_FOUND, not_found as fn() -> Response),
-        (&EMPTY, || empty(200)),
+        (&EMPTY, || Response::empty(200)),
         (&CONFUSING, confusing),
     ];
     let add = |mut response: Response, count: usize| {
         for (name, value) in [("Vary", "Origin"), ("X-Other", "")].iter().take(count) {
-            response.add_header(header(name, value));
+            response.add_header(name, value);
         }
         response
     };
@@ -104,7 +115,7 @@ fn a_prepared_response_is_printed_as_a_new_one() {
 
 #[test]
 fn a_prepared_response_has_the_current_date() {
-    static EMPTY: Prepared = Prepared::new(|| empty(200));
+    static EMPTY: Prepared = Prepared::new(|| Response::empty(200));
     let date = |text: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix("Date: "));
         httpdate::parse_http_date(line.unwrap()).unwrap()

@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
 use crate::http::cors::Cors;
-use crate::http::response::{empty, header};
+use crate::http::response::Response;
 use crate::http::service::{Context, Lifecycle, Service, Timeouts};
 use crate::http::transport::Transport;
-use crate::http::{Handler, Reply, Request};
+use crate::http::{Answer, Handler, Request};
+
+/// The longest body that is taken.
+pub const MAX_PUT: usize = 100 * 1024;
 
 pub const TIMEOUTS: Timeouts = Timeouts {
     head: Duration::from_secs(10),
@@ -114,15 +118,17 @@ impl Transport for Peer {
     }
 }
 
-/// Answers with its path as an empty 200, or panics at `/panic`.
+/// Answers with its path as an empty 200, or panics at `/panic`. A `PUT` is answered with its body.
 pub struct Echo;
 
 impl Handler for Echo {
-    fn handle(&self, request: &Request<'_>) -> Reply {
-        assert_ne!(request.path, "/panic", "asked to");
-        empty(200)
-            .with_header(header("X-Path", request.path))
-            .into()
+    fn handle(&self, request: &Request<'_>) -> Answer {
+        assert_ne!(request.path(), "/panic", "asked to");
+        let body = match request.method().as_str() {
+            "PUT" => request.body(MAX_PUT)?.to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(Response::new(200, "text/plain", body).with_header("X-Path", request.path()))
     }
 }
 
@@ -154,6 +160,7 @@ impl Drive {
                 handler: Box::new(Echo),
                 cors: Cors::default(),
                 timeouts: TIMEOUTS,
+                bodies: Arc::default(),
                 tls: None,
                 unlogged_path: None,
             },

@@ -1,0 +1,240 @@
+//! Bodies of requests: where they end (RFC 9112 §6.3, §7.1), and how much memory they may take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::request::{BodyFraming, MAX_HEAD};
+use super::response::Response;
+
+/// The longest body, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// The most memory of all bodies together, in bytes.
+const MAX_BODIES: usize = 16 * MAX_BODY;
+/// The first buffer of a body. It grows as the body comes in, whatever length was announced.
+const FIRST_BUFFER: usize = 4 * 1024;
+/// The longest line that begins a chunk, with its extensions.
+const MAX_CHUNK_LINE: usize = 256;
+/// The longest line of a trailer section. It is not used.
+const MAX_TRAILER_LINE: usize = 4 * 1024;
+
+/// Why a body is not collected. The connection closes after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// A chunk or a trailer is malformed: 400.
+    Bad,
+    /// It is longer than the handler takes: 413.
+    TooLarge,
+    /// It came too slowly: 408.
+    Late,
+    /// All bodies together take too much memory: 503.
+    NoRoom,
+}
+
+impl BodyError {
+    /// The answer.
+    pub fn response(self) -> Response {
+        match self {
+            BodyError::Bad => Response::error(400, "Bad Request"),
+            BodyError::TooLarge => Response::error(413, "Content Too Large"),
+            BodyError::Late => Response::error(408, "Request Timeout"),
+            BodyError::NoRoom => Response::unavailable(),
+        }
+    }
+}
+
+/// The memory of all bodies that are being collected.
+#[derive(Debug, Default)]
+pub struct Bodies {
+    used: AtomicUsize,
+}
+
+impl Bodies {
+    fn grant(&self, bytes: usize) -> Result<(), BodyError> {
+        let add = |used: usize| Some(used + bytes).filter(|used| *used <= MAX_BODIES);
+        let granted = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        granted.map(drop).map_err(|_| BodyError::NoRoom)
+    }
+}
+
+/// Collects a body as it comes in.
+#[derive(Debug)]
+pub struct Collector {
+    expects: Expects,
+    limit: usize,
+    body: Vec<u8>,
+    /// The memory that `bodies` has counted for `body`.
+    granted: usize,
+    bodies: Arc<Bodies>,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expects {
+    /// So many bytes, the last ones.
+    Rest(u64),
+    /// The line that begins a chunk.
+    ChunkLine,
+    /// So many bytes of a chunk.
+    Chunk(u64),
+    /// The line break after a chunk.
+    ChunkEnd,
+    /// Lines of the trailer section, after so many bytes of it.
+    Trailer(usize),
+    /// Nothing: the body is complete.
+    Nothing,
+}
+
+impl Collector {
+    /// For a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`], when it announces more.
+    pub(crate) fn new(
+        framing: BodyFraming,
+        limit: usize,
+        bodies: &Arc<Bodies>,
+    ) -> Result<Collector, BodyError> {
+        let expects = match framing {
+            BodyFraming::Length(length) if length > limit as u64 => {
+                return Err(BodyError::TooLarge);
+            }
+            BodyFraming::Length(0) => Expects::Nothing,
+            BodyFraming::Length(length) => Expects::Rest(length),
+            BodyFraming::Chunked => Expects::ChunkLine,
+        };
+        Ok(Collector {
+            expects,
+            limit,
+            body: Vec::new(),
+            granted: 0,
+            bodies: Arc::clone(bodies),
+        })
+    }
+
+    /// Takes the bytes that belong to the body, and returns how many these are. Less than all of
+    /// them are taken when the body ends, or before a line that is incomplete.
+    ///
+    /// # Errors
+    /// [`BodyError`]. The collector must not be used after that.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+        let mut taken = 0;
+        while self.expects != Expects::Nothing {
+            let count = self.take_one(&bytes[taken..])?;
+            if count == 0 {
+                break;
+            }
+            taken += count;
+        }
+        Ok(taken)
+    }
+
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        self.expects == Expects::Nothing
+    }
+
+    /// What is there of it.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn take_one(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
+        let (count, next) = match self.expects {
+            Expects::Rest(left) => {
+                let count = self.append(bytes, left)?;
+                match left - count as u64 {
+                    0 => (count, Expects::Nothing),
+                    left => (count, Expects::Rest(left)),
+                }
+            }
+            Expects::Chunk(left) => {
+                let count = self.append(bytes, left)?;
+                match left - count as u64 {
+                    0 => (count, Expects::ChunkEnd),
+                    left => (count, Expects::Chunk(left)),
+                }
+            }
+            Expects::ChunkLine => match line(bytes, MAX_CHUNK_LINE)? {
+                None => (0, self.expects),
+                Some(line) => (line.len() + 2, self.begin_chunk(chunk_size(line)?)?),
+            },
+            Expects::ChunkEnd => match line(bytes, 0)? {
+                None => (0, self.expects),
+                Some(_) => (2, Expects::ChunkLine),
+            },
+            Expects::Trailer(seen) => match line(bytes, MAX_TRAILER_LINE)? {
+                None => (0, self.expects),
+                Some([]) => (2, Expects::Nothing),
+                Some(line) if seen + line.len() > MAX_HEAD => return Err(BodyError::Bad),
+                Some(line) => (line.len() + 2, Expects::Trailer(seen + line.len() + 2)),
+            },
+            Expects::Nothing => (0, self.expects),
+        };
+        self.expects = next;
+        Ok(count)
+    }
+
+    fn begin_chunk(&self, size: u64) -> Result<Expects, BodyError> {
+        match size {
+            0 => Ok(Expects::Trailer(0)),
+            size if size > (self.limit - self.body.len()) as u64 => Err(BodyError::TooLarge),
+            size => Ok(Expects::Chunk(size)),
+        }
+    }
+
+    /// Appends at most `left` of `bytes`. `left` is within the limit.
+    fn append(&mut self, bytes: &[u8], left: u64) -> Result<usize, BodyError> {
+        let count = left.min(bytes.len() as u64) as usize;
+        let length = self.body.len() + count;
+        if length > self.granted {
+            let wanted = (2 * self.granted).clamp(FIRST_BUFFER, self.limit.max(FIRST_BUFFER));
+            let wanted = wanted.max(length);
+            self.bodies.grant(wanted - self.granted)?;
+            self.granted = wanted;
+            let reserved = self.body.try_reserve_exact(wanted - self.body.len());
+            reserved.map_err(|_| BodyError::NoRoom)?;
+        }
+        self.body.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.bodies.used.fetch_sub(self.granted, Ordering::Relaxed);
+    }
+}
+
+/// The first line of `bytes`, without its line break; `None` if it is incomplete.
+fn line(bytes: &[u8], longest: usize) -> Result<Option<&[u8]>, BodyError> {
+    let end = bytes
+        .iter()
+        .position(|b| b.is_ascii_control() && *b != b'\t');
+    let end = end.unwrap_or(bytes.len());
+    if end > longest {
+        return Err(BodyError::Bad);
+    }
+    match &bytes[end..] {
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Ok(Some(&bytes[..end])),
+        _ => Err(BodyError::Bad),
+    }
+}
+
+/// `1*HEXDIG`. Extensions are ignored.
+fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
+    let size = match memchr::memchr(b';', line) {
+        Some(end) => line[..end].trim_ascii_end(),
+        None => line,
+    };
+    let digits = std::str::from_utf8(size).ok();
+    digits
+        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or(BodyError::Bad)
+}
+
+#[cfg(test)]
+mod tests;
