@@ -214,10 +214,10 @@ impl Connection {
         buffers: &mut Buffers,
         context: Context<'_>,
     ) -> Result<Interest, End> {
-        if let Phase::Writing { .. } = self.phase {
-            if let Answered::Busy(interest) = self.write_rest(transport)? {
-                return Ok(interest);
-            }
+        if let Phase::Writing { .. } = self.phase
+            && let Answered::Busy(interest) = self.write_rest(transport)?
+        {
+            return Ok(interest);
         }
         match self.phase {
             Phase::Leaving => discard(transport, &mut buffers.input),

@@ -417,3 +417,27 @@ fn header_values() {
     assert_eq!(request.only_header("b"), Some(&b"only"[..]));
     assert_eq!(request.only_header("C"), None);
 }
+
+#[test]
+fn a_query_is_read_as_a_form() {
+    for (target, query, values) in [
+        ("/", None, &[][..]),
+        ("/?", Some(""), &[]),
+        ("/?p", Some("p"), &[""]),
+        ("/?p=", Some("p="), &[""]),
+        ("/?p=a&q=b&p=c", Some("p=a&q=b&p=c"), &["a", "c"]),
+        ("/?%70=a%20b+c%2B", Some("%70=a%20b+c%2B"), &["a b c+"]),
+        ("/?p=a=b?c", Some("p=a=b?c"), &["a=b?c"]),
+        ("/?p=%", Some("p=%"), &["%"]),
+        ("/?p=%ff", Some("p=%ff"), &["\u{fffd}"]),
+        ("/?pp=1&P=2&&=3", Some("pp=1&P=2&&=3"), &[]),
+        ("http://x?p=1", Some("p=1"), &["1"]),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let request = Request::parse(head.as_bytes(), &mut storage).unwrap();
+        assert_eq!(request.query(), query, "{target}");
+        let found: Vec<_> = request.query_values("p").collect();
+        assert_eq!(found, values, "{target}");
+    }
+}

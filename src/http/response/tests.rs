@@ -128,3 +128,51 @@ fn a_prepared_response_has_the_current_date() {
     assert!(date(&second) <= SystemTime::now());
     assert_eq!(first.len(), second.len());
 }
+
+#[test]
+fn a_header_is_added_or_replaces_one_that_every_response_has() {
+    let response = Response::text(200, "plain")
+        .with_header("Cache-Control", "max-age=60")
+        .with_header("Set-Cookie", "a=1")
+        .with_header("set-cookie", "b=2");
+    let text = printed(response, false, Persistence::Implied);
+    assert!(text.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"));
+    assert!(text.contains("\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n"));
+    assert_eq!(text.matches("Cache-Control: ").count(), 1, "{text}");
+    assert!(text.contains("\r\nCache-Control: max-age=60\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\nplain"));
+}
+
+#[test]
+fn where_a_response_ends_is_not_for_handlers_to_say() {
+    for name in SERVER_HEADERS {
+        let new = Response::json(200, "text").with_header(name, "7");
+        let text = printed(new, false, Persistence::Implied);
+        assert!(!text.contains(&format!("{name}: 7")), "{text}");
+        assert!(text.contains("\r\nContent-Length: 6\r\n"), "{text}");
+    }
+    // Longer than what tiny_http sends in one piece.
+    let long = Response::text(200, "a".repeat(100_000));
+    let text = printed(long, false, Persistence::Implied);
+    assert!(text.contains("\r\nContent-Length: 100000\r\n"));
+    assert!(!text.contains("chunked"));
+}
+
+#[test]
+fn statuses_without_a_body_have_neither_body_nor_length() {
+    for status in [204, 304] {
+        for body in ["", "text"] {
+            let text = printed(Response::text(status, body), false, Persistence::Close);
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+            assert!(!text.contains("Content-Length"), "{text}");
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
+            assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_json_is_a_500() {
+    let keys = std::collections::BTreeMap::from([((1, 2), "a key that is no text")]);
+    assert_eq!(Response::json(200, &keys).status(), 500);
+}
