@@ -49,6 +49,11 @@ pub struct Bodies {
 }
 
 impl Bodies {
+    /// The memory of the bodies that are being collected, in bytes.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     fn grant(&self, bytes: usize) -> Result<(), BodyError> {
         let add = |used: usize| Some(used + bytes).filter(|used| *used <= MAX_BODIES);
         let granted = self

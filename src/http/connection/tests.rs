@@ -1,5 +1,6 @@
 //! A connection over memory: what goes in, in which pieces, and what comes out.
 
+mod bodies;
 mod peer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
