@@ -40,7 +40,11 @@ pub struct Server {
 
 /// Why the server cannot start. Its `Display` says what to do about it.
 #[derive(Debug)]
-pub enum StartError {
+pub struct StartError(pub(crate) StartFault);
+
+/// What prevents a start.
+#[derive(Debug)]
+pub(crate) enum StartFault {
     /// The address cannot be listened on.
     Bind(SocketAddr, io::Error),
     /// The sockets that were passed to this process cannot be used.
@@ -57,9 +61,9 @@ impl StartError {
     /// The process's exit code: 78 (`EX_CONFIG`) if only another setting helps, 1 if another start
     /// may succeed.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            StartError::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
-            StartError::TokenCache(_) | StartError::Memory(_) => 78,
+        match &self.0 {
+            StartFault::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
+            StartFault::TokenCache(_) | StartFault::Memory(_) => 78,
             _ => 1,
         }
     }
@@ -67,9 +71,9 @@ impl StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Memory(error) => write!(f, "{error}"),
-            StartError::Bind(address, error) => {
+        match &self.0 {
+            StartFault::Memory(error) => write!(f, "{error}"),
+            StartFault::Bind(address, error) => {
                 let (host, port) = (address.ip(), address.port());
                 match error.kind() {
                     io::ErrorKind::AddrInUse => write!(
@@ -93,16 +97,22 @@ impl fmt::Display for StartError {
                     ),
                 }
             }
-            StartError::Sockets(error) => {
+            StartFault::Sockets(error) => {
                 write!(f, "cannot use the sockets passed by systemd: {error}")
             }
-            StartError::TokenCache(size) => write!(
+            StartFault::TokenCache(size) => write!(
                 f,
                 "TOKEN_CACHE_SIZE is {size}, for which this process has not the memory: write a \
                  smaller one"
             ),
-            StartError::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            StartFault::Thread(error) => write!(f, "cannot start a thread: {error}"),
         }
+    }
+}
+
+impl From<StartFault> for StartError {
+    fn from(fault: StartFault) -> StartError {
+        StartError(fault)
     }
 }
 
@@ -121,8 +131,8 @@ impl Server {
     ) -> Result<Server, StartError> {
         let listener = Listener::bind(config.listen, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
-            ListenError::Socket(error) => StartError::Bind(config.listen, error),
-            ListenError::Memory(error) => StartError::Memory(error),
+            ListenError::Socket(error) => StartFault::Bind(config.listen, error),
+            ListenError::Memory(error) => StartFault::Memory(error),
         })?;
         Server::start_on(listener, config, handler)
     }
@@ -131,15 +141,15 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start_with<H: Handler + 'static>(
+    pub(crate) fn start_with<H: Handler + 'static>(
         sockets: Vec<Listening>,
         config: &Config,
         handler: impl FnOnce(Auth) -> H,
     ) -> Result<Server, StartError> {
         let listener = Listener::adopt(sockets, config.max_connections, config.tls.is_some());
         let listener = listener.map_err(|error| match error {
-            ListenError::Socket(error) => StartError::Sockets(error),
-            ListenError::Memory(error) => StartError::Memory(error),
+            ListenError::Socket(error) => StartFault::Sockets(error),
+            ListenError::Memory(error) => StartFault::Memory(error),
         })?;
         Server::start_on(listener, config, handler)
     }
@@ -157,7 +167,7 @@ impl Server {
         if let Some(address) = addresses.first() {
             let client = tls.is_some().then(probe::Client::default);
             systemd::start_watchdog(address.clone(), probe_path.clone(), client)
-                .map_err(StartError::Thread)?;
+                .map_err(StartFault::Thread)?;
         }
         let jwks = start_keys(config)?;
         let verifier = Verifier::new(
@@ -178,7 +188,7 @@ impl Server {
             tls,
             unlogged_path: Some(probe_path),
         };
-        let running = listener.start(service).map_err(StartError::Thread)?;
+        let running = listener.start(service).map_err(StartFault::Thread)?;
         let signals: Arc<OnceLock<Handle>> = Arc::default();
         let waiting = Arc::clone(&signals);
         running.on_finished(move || {
@@ -256,15 +266,15 @@ impl Signals {
 }
 
 /// Starts the thread that renews the certificate, if there is one.
-fn start_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, StartError> {
+fn start_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, StartFault> {
     let start =
         |pair| Certificate::start(pair, |text| systemd::status(StatusPart::Certificate, text));
     let certificate = config.tls.clone().map(start).transpose();
-    certificate.map_err(StartError::Thread)
+    certificate.map_err(StartFault::Thread)
 }
 
 /// Starts the thread that keeps the tenant's keys.
-fn start_keys(config: &Config) -> Result<Jwks, StartError> {
+fn start_keys(config: &Config) -> Result<Jwks, StartFault> {
     let fetcher = Fetcher::new(
         &config.domain,
         config.extra_roots.clone(),
@@ -278,12 +288,12 @@ fn start_keys(config: &Config) -> Result<Jwks, StartError> {
     };
     let disk = config.state_directory.clone();
     let disk = disk.map(|folder| DiskCopy::new(folder, config.issuer()));
-    Jwks::start(fetcher, disk, settings).map_err(StartError::Thread)
+    Jwks::start(fetcher, disk, settings).map_err(StartFault::Thread)
 }
 
-fn token_cache(size: usize) -> Result<Option<TokenCache>, StartError> {
+fn token_cache(size: usize) -> Result<Option<TokenCache>, StartFault> {
     let cache = NonZero::new(size).map(TokenCache::new).transpose();
-    cache.map_err(|_| StartError::TokenCache(size))
+    cache.map_err(|_| StartFault::TokenCache(size))
 }
 
 /// A path that clients cannot guess. Each `RandomState` has its own random keys.

@@ -7,7 +7,7 @@ use crate::api::Auth;
 use crate::config::Config;
 use crate::http::Handler;
 use crate::logging::{self, complain};
-use crate::server::{Server, Signals, StartError};
+use crate::server::{Server, Signals, StartError, StartFault};
 use crate::systemd;
 
 /// The name and the version of postern.
@@ -35,7 +35,7 @@ fn serve<H: Handler + 'static>(handler: impl FnOnce(Auth) -> H) -> ExitCode {
     // Before anything opens a descriptor: these are known by their numbers.
     let sockets = match systemd::passed_sockets() {
         Ok(sockets) => sockets,
-        Err(e) => return fail(1, StartError::Sockets(e)),
+        Err(e) => return fail(1, StartError(StartFault::Sockets(e))),
     };
     let config = match Config::from_environment() {
         Ok(config) => config,
@@ -67,7 +67,7 @@ fn serve<H: Handler + 'static>(handler: impl FnOnce(Auth) -> H) -> ExitCode {
         Err(e) => return fail(e.exit_code(), e),
     };
     if let Err(e) = logging::start() {
-        return fail(1, StartError::Thread(e));
+        return fail(1, StartError(StartFault::Thread(e)));
     }
     systemd::ready();
     server.wait_for_signals(signals);

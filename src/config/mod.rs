@@ -36,38 +36,55 @@ use crate::tls::Pair;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Host (and port) of the tenant, lower-cased: `tenant.eu.auth0.com`.
+    #[doc(hidden)]
     pub domain: String,
     /// The API identifier that a token's `aud` must contain.
+    #[doc(hidden)]
     pub audience: String,
     /// Browser origins allowed by CORS, as browsers write them; empty means no CORS.
+    #[doc(hidden)]
     pub origins: Vec<String>,
     /// Where to listen; port 0 is any free port.
+    #[doc(hidden)]
     pub listen: SocketAddr,
     /// Roots trusted in addition to Mozilla's.
+    #[doc(hidden)]
     pub extra_roots: Vec<Certificate<'static>>,
     /// The certificate with its key, read and checked; none: plain HTTP.
+    #[doc(hidden)]
     pub tls: Option<Pair>,
     /// The proxy through which the keys are fetched; none: directly.
+    #[doc(hidden)]
     pub proxy: Option<Proxy>,
     /// The most connections at once.
+    #[doc(hidden)]
     pub max_connections: usize,
     /// Time for a request head, first byte to last.
+    #[doc(hidden)]
     pub head_timeout: Duration,
     /// Time a connection may be idle before a first byte.
+    #[doc(hidden)]
     pub idle_timeout: Duration,
     /// Time to write a response.
+    #[doc(hidden)]
     pub write_timeout: Duration,
     /// The folder in which the last good key set is kept; none: in memory only.
+    #[doc(hidden)]
     pub state_directory: Option<PathBuf>,
     /// How long past its freshness the last good key set serves.
+    #[doc(hidden)]
     pub jwks_max_stale: Duration,
     /// Least time between two fetches of the key set that are caused by tokens.
+    #[doc(hidden)]
     pub jwks_cooldown: Duration,
     /// How many verified tokens are kept; 0: none.
+    #[doc(hidden)]
     pub token_cache_size: usize,
     /// Clock difference tolerated in `exp` and `nbf`.
+    #[doc(hidden)]
     pub clock_leeway: Duration,
     /// The level below which nothing is logged.
+    #[doc(hidden)]
     pub log_level: LevelFilter,
 }
 

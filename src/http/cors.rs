@@ -40,7 +40,7 @@ impl Cors {
     }
 
     fn allowed(&self, request: &Request<'_>) -> Option<&str> {
-        let origin = request.only_header("Origin")?;
+        let origin = request.header("Origin")?;
         self.origins
             .iter()
             .map(String::as_str)

@@ -179,6 +179,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// [`HeadError`], when the head breaks a rule of RFC 9112 §2 to §6 that decides where the
     /// request ends or what it asks for.
+    #[doc(hidden)]
     pub fn parse(
         head: &'a [u8],
         storage: &'a mut [Header<'a>; MAX_HEADERS],
@@ -229,13 +230,13 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all header lines of that name, in order, without the white space around them.
-    pub fn headers(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|header| header.value)
     }
 
     /// The value of the only header line of that name; `None` when there is none or several.
-    pub fn only_header(&self, name: &'static str) -> Option<&'a [u8]> {
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         let mut values = self.headers(name);
         let first = values.next()?;
         values.next().is_none().then_some(first)
@@ -277,6 +278,7 @@ impl<'a> Request<'a> {
     }
 
     /// `HTTP/1.0` or `HTTP/1.1`.
+    #[doc(hidden)]
     pub fn version(&self) -> &HTTPVersion {
         &self.version
     }
@@ -288,6 +290,7 @@ impl<'a> Request<'a> {
 
     /// Whether the connection stays open (RFC 9112 §9.3). After a body that is not received, it is
     /// unknown where the next request begins.
+    #[doc(hidden)]
     pub fn keeps_alive(&self) -> bool {
         self.framing.keep_alive && (self.body.is_some() || !self.has_body())
     }

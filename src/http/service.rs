@@ -2,9 +2,11 @@
 //! life.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::error;
 use rustls::ServerConfig;
 
 use super::body::Bodies;
@@ -48,6 +50,14 @@ impl Interruption {
     /// The body is needed, of at most `limit` bytes.
     pub(crate) fn wants_body(limit: usize) -> Interruption {
         Interruption(Cause::Body(limit))
+    }
+}
+
+/// The answer is 500, and the log says why.
+impl From<io::Error> for Interruption {
+    fn from(error: io::Error) -> Interruption {
+        error!("a handler failed: {error}");
+        Response::error(500, "Internal Server Error").into()
     }
 }
 

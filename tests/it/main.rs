@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bodies;
 mod cache;
 mod clock;
 mod config;
@@ -18,6 +19,7 @@ mod memory;
 mod newcomers;
 mod outage;
 mod overload;
+mod own_api;
 mod pipelining;
 mod places;
 mod proxy;

@@ -47,6 +47,7 @@ struct Log {
 /// The settings of a server to start.
 #[derive(Debug)]
 pub struct Builder {
+    program: Option<PathBuf>,
     env: Vec<(String, String)>,
     prefix: Vec<String>,
     dir: TempDir,
@@ -65,6 +66,7 @@ impl Postern {
     /// A server for this tenant, on any free port, whose settings can still be changed.
     pub fn builder(tenant: &Tenant) -> Builder {
         let builder = Builder {
+            program: None,
             env: Vec::new(),
             prefix: Vec::new(),
             dir: TempDir::new(),
@@ -203,6 +205,12 @@ impl Builder {
         builder
     }
 
+    /// Another program that serves with the library.
+    pub fn program(mut self, program: PathBuf) -> Builder {
+        self.program = Some(program);
+        self
+    }
+
     /// With this folder for the keys.
     pub fn state(self, state: &Path) -> Builder {
         self.env("STATE_DIRECTORY", state.display().to_string())
@@ -289,7 +297,7 @@ impl Builder {
 
     fn spawn(self) -> Postern {
         let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
-        words.push(binary().into());
+        words.push(self.program.unwrap_or_else(binary).into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.dir.path());
         clean_env(&mut command);

@@ -413,9 +413,9 @@ fn header_values() {
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let request = Request::parse(head, &mut storage).unwrap();
     assert_eq!(request.headers("A").collect::<Vec<_>>(), [b"one", b"two"]);
-    assert_eq!(request.only_header("A"), None);
-    assert_eq!(request.only_header("b"), Some(&b"only"[..]));
-    assert_eq!(request.only_header("C"), None);
+    assert_eq!(request.header("A"), None);
+    assert_eq!(request.header("b"), Some(&b"only"[..]));
+    assert_eq!(request.header("C"), None);
 }
 
 #[test]
