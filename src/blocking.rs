@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A pool whose threads can be replaced while they wait.
+#[doc(hidden)]
 pub trait Standby: Send + Sync {
     /// Called on one of its threads, which is about to wait. Starts a replacement if needed.
     ///
@@ -39,6 +40,7 @@ thread_local! {
 }
 
 /// Makes this thread one of `pool`.
+#[doc(hidden)]
 pub fn join(pool: Arc<dyn Standby>) {
     POOL.with(|current| *current.borrow_mut() = Some(pool));
 }

@@ -110,12 +110,6 @@ impl fmt::Display for StartError {
     }
 }
 
-impl From<StartFault> for StartError {
-    fn from(fault: StartFault) -> StartError {
-        StartError(fault)
-    }
-}
-
 impl Error for StartError {}
 
 impl Server {
@@ -133,8 +127,9 @@ impl Server {
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartFault::Bind(config.listen, error),
             ListenError::Memory(error) => StartFault::Memory(error),
-        })?;
-        Server::start_on(listener, config, handler)
+        });
+        let server = listener.and_then(|listener| Server::start_on(listener, config, handler));
+        server.map_err(StartError)
     }
 
     /// As [`start`](Server::start), but on sockets that listen already.
@@ -150,15 +145,16 @@ impl Server {
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartFault::Sockets(error),
             ListenError::Memory(error) => StartFault::Memory(error),
-        })?;
-        Server::start_on(listener, config, handler)
+        });
+        let server = listener.and_then(|listener| Server::start_on(listener, config, handler));
+        server.map_err(StartError)
     }
 
     fn start_on<H: Handler + 'static>(
         listener: Listener,
         config: &Config,
         handler: impl FnOnce(Auth) -> H,
-    ) -> Result<Server, StartError> {
+    ) -> Result<Server, StartFault> {
         let addresses = listener.addresses().to_vec();
         let cache = token_cache(config.token_cache_size)?;
         let certificate = start_certificate(config)?;

@@ -9,31 +9,32 @@ const OPTIONS: &str = "OPTIONS";
 
 static NOT_FOUND: Prepared = Prepared::new(|| Response::error(404, "Not Found"));
 
-/// What an API does for a request.
-type Action<A> = fn(&A, &Request<'_>) -> Answer;
-
 /// A method and a path, and what is done for them.
 #[derive(Debug)]
 pub struct Route<A> {
     method: &'static str,
     path: &'static str,
-    action: Action<A>,
+    action: fn(&A, &Request<'_>) -> Answer,
 }
 
 impl<A> Route<A> {
     /// `GET` of a path, and `HEAD`, which is answered alike. See [`new`](Route::new).
-    pub const fn get(path: &'static str, action: Action<A>) -> Route<A> {
+    pub const fn get(path: &'static str, action: fn(&A, &Request<'_>) -> Answer) -> Route<A> {
         Route::new("GET", path, action)
     }
 
     /// `POST` to a path. See [`new`](Route::new).
-    pub const fn post(path: &'static str, action: Action<A>) -> Route<A> {
+    pub const fn post(path: &'static str, action: fn(&A, &Request<'_>) -> Answer) -> Route<A> {
         Route::new("POST", path, action)
     }
 
     /// A method of a path. Paths are compared byte for byte, without percent-decoding. One that ends
     /// with `/*` stands for all paths below it.
-    pub const fn new(method: &'static str, path: &'static str, action: Action<A>) -> Route<A> {
+    pub const fn new(
+        method: &'static str,
+        path: &'static str,
+        action: fn(&A, &Request<'_>) -> Answer,
+    ) -> Route<A> {
         Route {
             method,
             path,

@@ -23,6 +23,7 @@ mod own_api;
 mod pipelining;
 mod places;
 mod proxy;
+mod public_api;
 mod routes;
 mod service;
 mod slow_handlers;
