@@ -30,6 +30,9 @@ mod throttle;
 use self::queue::{MAX_WRITE, Queue};
 pub use self::throttle::{STRANGERS_LOG_INTERVAL, Throttle};
 
+/// The libraries that log. Everything else is postern, or the program that it is a part of.
+const LIBRARIES: [&str; 3] = ["rustls", "ureq", "ureq_proto"];
+
 /// The greatest length of a message in bytes, its ellipsis included.
 const MAX_MESSAGE: usize = 2000;
 
@@ -48,10 +51,10 @@ static QUEUE: Queue = Queue::new(Duration::from_millis(20));
 /// How long [`flush`] waits for a reader of standard error that reads nothing.
 const READER_TIME: Duration = Duration::from_millis(200);
 
-/// Sends the records of the `log` crate to standard error, those of postern from `level` on. They
-/// are written once [`start`] has been called.
+/// Sends the records of the `log` crate to standard error, from `level` on. They are written once
+/// [`start`] has been called.
 ///
-/// Records of dependencies appear from `warn` on only, unless `level` is `trace`. Under the
+/// Records of postern's libraries appear from `warn` on only, unless `level` is `trace`. Under the
 /// systemd journal, which notes the time itself, lines begin with their priority instead. A second
 /// call changes nothing.
 pub fn init(level: LevelFilter) {
@@ -59,9 +62,10 @@ pub fn init(level: LevelFilter) {
         LevelFilter::Trace => LevelFilter::Trace,
         _ => level.min(LevelFilter::Warn),
     };
-    let filter = SimpleLogger::new()
-        .with_level(others)
-        .with_module_level("postern", level);
+    let new = SimpleLogger::new().with_level(level);
+    let filter = LIBRARIES.iter().fold(new, |filter, library| {
+        filter.with_module_level(library, others)
+    });
     let max_level = filter.max_level();
     let logger = Logger {
         filter,
