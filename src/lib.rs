@@ -100,10 +100,11 @@
 //! `http` and `auth` never name each other, nor `api`. All of them may use the rooms below:
 //!
 //! ```text
-//! config              settings, checked once; uses tls, escape and file
+//! config              settings, checked once; uses tls, network, escape and file
 //! systemd             readiness, watchdog, passed sockets; uses tls, and the sockets of http
 //! tls                 the certificate with its key, their renewal; uses escape and file
 //! logging             log lines that never wait for their reader; uses escape
+//! network             IP networks, and which peers are trusted
 //! escape              text from the network, safe for one line
 //! file                reads of files whose size is bounded
 //! ```
@@ -139,6 +140,8 @@ pub mod file;
 pub mod http;
 #[doc(hidden)]
 pub mod logging;
+#[doc(hidden)]
+pub mod network;
 #[doc(hidden)]
 pub mod server;
 #[doc(hidden)]

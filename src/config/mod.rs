@@ -6,6 +6,7 @@
 //! A new setting is one entry in the table in `settings.rs` and one field of [`Config`].
 
 mod dotenv;
+mod gate;
 mod host;
 mod proxy;
 mod report;
@@ -30,6 +31,7 @@ use self::settings::{Settings, Written};
 pub use self::report::ConfigError;
 pub use self::settings::{VARIABLES, help};
 pub use self::variable::Variable;
+use crate::network::Trusted;
 use crate::tls::Pair;
 
 /// The settings, checked.
@@ -83,6 +85,12 @@ pub struct Config {
     /// Clock difference tolerated in `exp` and `nbf`.
     #[doc(hidden)]
     pub clock_leeway: Duration,
+    /// The path at which proxies ask whether a request may pass; none: there is no gate.
+    #[doc(hidden)]
+    pub forward_auth_path: Option<String>,
+    /// The proxies whose word about their clients the log takes.
+    #[doc(hidden)]
+    pub trusted_proxies: Trusted,
     /// The level below which nothing is logged.
     #[doc(hidden)]
     pub log_level: LevelFilter,
@@ -172,6 +180,8 @@ impl Settings {
             jwks_cooldown: self.jwks_cooldown_seconds,
             token_cache_size: self.token_cache_size,
             clock_leeway: self.clock_leeway_seconds,
+            forward_auth_path: self.forward_auth_path,
+            trusted_proxies: self.trusted_proxies,
             log_level: self.rust_log,
         }
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use ureq::Proxy;
 use ureq::tls::Certificate;
 
+use super::gate::{forward_auth_path, trusted_proxies};
 use super::host::{domain, origins};
 use super::proxy::{masked, proxy};
 use super::report::Report;
@@ -19,6 +20,7 @@ use super::values::{
     audience, count, host, log_level, no_proxy, path, port, seconds, state_directory,
 };
 use super::variable::Variable;
+use crate::network::Trusted;
 
 /// Makes of each entry a [`Variable`], a field of the settings as they are written, and a field of
 /// the settings as they are checked.
@@ -103,6 +105,10 @@ settings! {
         "1024", "verified tokens kept, to check each signature once; 0 is none";
     CLOCK_LEEWAY_SECONDS clock_leeway_seconds: Duration = defaulted(seconds(0..=300)),
         "5", "clock difference tolerated in a token's times";
+    FORWARD_AUTH_PATH forward_auth_path: Option<String> = optional(forward_auth_path),
+        "none", "path at which proxies ask whether a request may pass";
+    TRUSTED_PROXIES trusted_proxies: Trusted = optional(trusted_proxies),
+        "none", "proxies whose X-Forwarded-For the log believes";
     RUST_LOG rust_log: LevelFilter = defaulted(log_level),
         "info", "error, warn, info, debug or trace";
 }

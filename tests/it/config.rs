@@ -615,6 +615,8 @@ fn help_and_version_go_to_standard_output() {
             ("JWKS_COOLDOWN_SECONDS", "30"),
             ("TOKEN_CACHE_SIZE", "1024"),
             ("CLOCK_LEEWAY_SECONDS", "5"),
+            ("FORWARD_AUTH_PATH", "none"),
+            ("TRUSTED_PROXIES", "none"),
             ("RUST_LOG", "info"),
         ] {
             let row = format!("  {name:22}  {default:9}  ");
