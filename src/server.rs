@@ -19,6 +19,7 @@ use crate::auth::jwks::JwksSettings;
 use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
 use crate::config::Config;
 use crate::http::cors::Cors;
+use crate::http::forwarded::Forwarded;
 use crate::http::limits::TooLittleSpace;
 use crate::http::listener::{ListenError, Listener, Running};
 use crate::http::service::{Handler, Service, Timeouts};
@@ -183,6 +184,10 @@ impl Server {
             bodies: Arc::default(),
             tls,
             unlogged_path: Some(probe_path),
+            forwarded: Forwarded {
+                trusted: config.trusted_proxies.clone(),
+                gate: config.forward_auth_path.clone(),
+            },
         };
         let running = listener.start(service).map_err(StartFault::Thread)?;
         let signals: Arc<OnceLock<Handle>> = Arc::default();

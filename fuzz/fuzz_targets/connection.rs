@@ -20,6 +20,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use postern::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
 use postern::http::service::{Context, Service};
+use postern::http::socket;
 use postern_fuzz::http::{MAX_HEAD, Start, read};
 use postern_fuzz::memory::{self, Counting, counted, uncounted};
 use postern_fuzz::random::Random;
@@ -79,7 +80,7 @@ fn fill_buffers() {
     let mut connection = Connection::new(peer.start, &service.timeouts);
     let context = Context {
         service: &service,
-        peer: &"peer",
+        peer: socket::Peer::Unix,
         is_secure: false,
         lifecycle: &Server(server),
     };
@@ -198,7 +199,7 @@ impl Drive<'_> {
         self.peer.reads_in_step = 0;
         let context = Context {
             service: self.service,
-            peer: &"peer",
+            peer: socket::Peer::Unix,
             is_secure: false,
             lifecycle: &self.server,
         };

@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use postern::http::connection::{Buffers, Connection, Event, Interest, Next};
 use postern::http::cors::Cors;
+use postern::http::forwarded::Forwarded;
 use postern::http::response::empty;
 use postern::http::service::{Context, Lifecycle, Service, Timeouts};
+use postern::http::socket::Peer;
 use postern::http::tls::TlsStream;
 use postern::http::transport::Transport;
 use postern::http::{Handler, Reply, Request};
@@ -239,6 +241,7 @@ impl World {
                 timeouts,
                 tls: None,
                 unlogged_path: None,
+                forwarded: Forwarded::default(),
             },
             asked,
             is_closed: false,
@@ -283,7 +286,7 @@ impl World {
             }
             let context = Context {
                 service: &self.service,
-                peer: &"client",
+                peer: Peer::Unix,
                 is_secure: true,
                 lifecycle: &Never,
             };

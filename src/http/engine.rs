@@ -194,7 +194,7 @@ impl Engine {
         };
         let context = Context {
             service: &self.service,
-            peer,
+            peer: *peer,
             is_secure: channel.is_tls(),
             lifecycle: &lifecycle,
         };

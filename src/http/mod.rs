@@ -9,6 +9,7 @@ pub mod connection;
 pub mod cors;
 mod crew;
 mod engine;
+pub mod forwarded;
 mod handshakes;
 mod intake;
 mod life;

@@ -230,7 +230,7 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all header lines of that name, in order, without the white space around them.
-    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn headers(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|header| header.value)
     }

@@ -11,8 +11,10 @@ use rustls::ServerConfig;
 
 use super::body::Bodies;
 use super::cors::Cors;
+use super::forwarded::Forwarded;
 use super::request::Request;
 use super::response::Response;
+use super::socket::Peer;
 
 /// Answers requests.
 ///
@@ -99,6 +101,8 @@ pub struct Service {
     pub tls: Option<Arc<ServerConfig>>,
     /// A path whose requests are not logged: that of the server's own probes.
     pub unlogged_path: Option<String>,
+    /// Whose word about clients the log takes.
+    pub forwarded: Forwarded,
 }
 
 impl fmt::Debug for Service {
@@ -116,7 +120,7 @@ pub struct Context<'a> {
     /// What all connections share.
     pub service: &'a Service,
     /// The other end, for the log.
-    pub peer: &'a dyn fmt::Display,
+    pub peer: Peer,
     /// Whether the connection is encrypted.
     pub is_secure: bool,
     /// Decides whether an answer is the last.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use postern::blocking;
 use postern::http::cors::Cors;
+use postern::http::forwarded::Forwarded;
 use postern::http::listener::{Listener, Running};
 use postern::http::request::Request;
 use postern::http::response::Response;
@@ -107,6 +108,7 @@ impl Server {
             bodies: Arc::default(),
             tls: None,
             unlogged_path: None,
+            forwarded: Forwarded::default(),
         };
         Server {
             running: listener.start(service).unwrap(),

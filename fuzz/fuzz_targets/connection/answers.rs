@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern::http::cors::Cors;
+use postern::http::forwarded::Forwarded;
 use postern::http::response::{self, ErrorBody};
 use postern::http::service::{Lifecycle, Service, Timeouts};
 use postern::http::{Handler, Reply, Request};
@@ -160,6 +161,7 @@ pub fn service(behaviour: &Behaviour, server: &Arc<Mutex<Surroundings>>) -> Serv
         },
         tls: None,
         unlogged_path: Some(UNLOGGED.to_owned()),
+        forwarded: Forwarded::default(),
     }
 }
 

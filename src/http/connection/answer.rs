@@ -115,12 +115,13 @@ fn print(
     // Logged before it is written, so that the line exists when the client has the answer.
     if context.service.unlogged_path.as_deref() != Some(request.path()) {
         info!(
-            "{} {} {} {status} {:.3} ms{}",
-            context.peer,
+            "{} {} {} {status} {:.3} ms{}{}",
+            context.service.forwarded.client(context.peer, request),
             Escaped::new(request.method().as_str(), MAX_LOGGED_PATH),
             Escaped::new(request.path(), MAX_LOGGED_PATH),
             taken.as_secs_f64() * 1e3,
             LoggedSubject(request.subject()),
+            context.service.forwarded.question(context.peer, request),
         );
     }
 }

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use self::peer::{Drive, Step, TIMEOUTS, send};
 use super::*;
 use crate::http::service::Lifecycle;
+use crate::http::socket;
 
 fn play(steps: Vec<Step>) -> Drive {
     let mut drive = Drive::new(steps);
@@ -69,7 +70,7 @@ fn a_panic_outside_of_the_handler_leaves_the_buffers_to_the_next_connection() {
     let mut drive = Drive::new(vec![send(&get("/"))]);
     let context = Context {
         service: &drive.service,
-        peer: &"test",
+        peer: socket::Peer::Unix,
         is_secure: false,
         lifecycle: &Panics,
     };

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
 use crate::http::cors::Cors;
+use crate::http::forwarded::Forwarded;
 use crate::http::response::Response;
 use crate::http::service::{Context, Lifecycle, Service, Timeouts};
+use crate::http::socket::Peer as Source;
 use crate::http::transport::Transport;
 use crate::http::{Answer, Handler, Request};
 
@@ -163,6 +165,7 @@ impl Drive {
                 bodies: Arc::default(),
                 tls: None,
                 unlogged_path: None,
+                forwarded: Forwarded::default(),
             },
             peer,
             is_last: false,
@@ -172,7 +175,7 @@ impl Drive {
     pub fn step(&mut self, event: Event) -> Next {
         let context = Context {
             service: &self.service,
-            peer: &"test",
+            peer: Source::Unix,
             is_secure: false,
             lifecycle: &Last(self.is_last),
         };
