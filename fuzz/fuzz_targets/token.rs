@@ -56,6 +56,7 @@ fuzz_target!(|token: &[u8]| {
     match (verified, expected) {
         (Ok(claims), Ok(expected)) => {
             assert_eq!(claims.subject.as_deref(), expected.subject.as_deref());
+            assert_eq!(claims.client.as_deref(), expected.client.as_deref());
             assert!(claims.permissions.iter().eq(&expected.permissions));
             assert_eq!(claims.expires_at, expected.expires_at);
             assert_eq!(claims.not_before, expected.not_before);
@@ -79,6 +80,7 @@ fn check_error(error: &TokenError) {
 struct Expected {
     key_id: String,
     subject: Option<String>,
+    client: Option<String>,
     permissions: Vec<String>,
     expires_at: f64,
     not_before: Option<f64>,
@@ -92,7 +94,19 @@ fn expected(token: &[u8]) -> Result<Expected, Fault> {
     };
     std::str::from_utf8(signature).map_err(|_| Fault::Wrong)?;
     let header = object(header, &["alg", "typ", "kid", "crit"]);
-    let payload = object(payload, &["iss", "aud", "sub", "exp", "nbf", "permissions"]);
+    let payload = object(
+        payload,
+        &[
+            "iss",
+            "aud",
+            "sub",
+            "azp",
+            "client_id",
+            "exp",
+            "nbf",
+            "permissions",
+        ],
+    );
     let (header, payload) = match (header, payload) {
         (Ok(header), Ok(payload)) => (header, payload),
         (Err(Fault::Wrong), _) | (_, Err(Fault::Wrong)) => return Err(Fault::Wrong),
@@ -139,6 +153,7 @@ fn expected(token: &[u8]) -> Result<Expected, Fault> {
         Some(key_id) if holds => Ok(Expected {
             key_id,
             subject: text(&payload, "sub"),
+            client: text(&payload, "azp").or_else(|| text(&payload, "client_id")),
             permissions: payload
                 .only("permissions")
                 .and_then(Json::as_strings)
@@ -168,7 +183,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     mutate_part(data, size, max_size, seed).unwrap_or_else(|| fuzzer_mutate(data, size, max_size))
 });
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "alg",
     "typ",
     "kid",
@@ -177,6 +192,8 @@ const NAMES: [&str; 12] = [
     "iss",
     "aud",
     "sub",
+    "azp",
+    "client_id",
     "exp",
     "nbf",
     "permissions",

@@ -165,7 +165,8 @@ impl Lookup<'_> {
 /// The bytes that `claims` take besides [`Claims`] itself.
 fn size(claims: &Claims) -> usize {
     let subject = claims.subject.as_ref().map_or(0, |subject| subject.len());
-    subject + claims.permissions.size()
+    let client = claims.client.as_ref().map_or(0, |client| client.len());
+    subject + client + claims.permissions.size()
 }
 
 impl Table {

@@ -27,6 +27,9 @@ const MAX_QUOTED: usize = 200;
 pub struct Claims {
     /// `sub`. Shared, so that a request's log line need not copy it.
     pub subject: Option<Arc<str>>,
+    /// Which application the token was issued to: `azp`, or without one `client_id` (RFC 9068
+    /// §2.2).
+    pub client: Option<Box<str>>,
     /// `permissions`; empty if the claim is not an array of strings.
     pub permissions: Strings,
     /// `exp`, in seconds since 1970.
@@ -226,6 +229,10 @@ struct Payload<'a> {
     #[serde(borrow, default)]
     sub: Member<'a>,
     #[serde(borrow, default)]
+    azp: Member<'a>,
+    #[serde(borrow, default)]
+    client_id: Member<'a>,
+    #[serde(borrow, default)]
     exp: Member<'a>,
     #[serde(borrow, default)]
     nbf: Member<'a>,
@@ -322,6 +329,9 @@ impl Verifier {
                 _ => return Err(TokenError::NotATime("nbf")),
             },
             subject: payload.sub.as_str().map(Arc::from),
+            client: [&payload.azp, &payload.client_id]
+                .into_iter()
+                .find_map(|claim| claim.as_str().map(Box::from)),
             permissions: match payload.permissions {
                 Member::Strings(permissions) => permissions,
                 _ => Strings::default(),

@@ -1334,6 +1334,7 @@ fn two_values(table: &mut Table, user: &Token) {
             ("exp", r#""exp":99999999999"#),
             ("permissions", r#""permissions":[]"#),
             ("sub", r#""sub":"auth0|another""#),
+            ("azp", r#""azp":"another""#),
         ] {
             let text = with_both(&payload, &member(&payload, name), wrong, wrong_first);
             let token = user.clone().raw_payload(text).sign();

@@ -25,6 +25,7 @@ fn set(keys: &[(&str, &str)]) -> KeySet {
 fn claims(subject: &str) -> Arc<Claims> {
     Arc::new(Claims {
         subject: Some(subject.into()),
+        client: Some("client".into()),
         permissions: ["read:admin-messages"].into_iter().collect(),
         expires_at: 2e9,
         not_before: None,
@@ -161,7 +162,7 @@ fn room_is_found_in_few_steps_when_all_is_in_use() {
 fn a_token_that_claims_much_is_not_kept() {
     let (cache, keys) = (cache(2), keys(&["a"]));
     let key = keys.get("a").unwrap();
-    let room = MAX_CLAIMS - size_of::<u32>() - "s".len();
+    let room = MAX_CLAIMS - size_of::<u32>() - "s".len() - "client".len();
     for (permission, is_kept) in [(room, true), (room + 1, false)] {
         let claims = Arc::new(Claims {
             permissions: [&*"p".repeat(permission)].into_iter().collect(),

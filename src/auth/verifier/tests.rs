@@ -173,6 +173,26 @@ fn claims() {
 }
 
 #[test]
+fn the_client_is_azp_or_else_client_id() {
+    let cases = [
+        (None, None, None),
+        (Some(json!("a")), None, Some("a")),
+        (None, Some(json!("b")), Some("b")),
+        (Some(json!("a")), Some(json!("b")), Some("a")),
+        (Some(json!("")), Some(json!("b")), Some("")),
+        (Some(json!(["a"])), Some(json!("b")), Some("b")),
+        (Some(json!(null)), Some(json!(1)), None),
+        (None, Some(json!({"a": "b"})), None),
+    ];
+    for (azp, client_id, expected) in cases {
+        let payload = with(good_payload(), "azp", azp.clone());
+        let payload = with(payload, "client_id", client_id.clone());
+        let claims = with_payload(&payload).unwrap();
+        assert_eq!(claims.client.as_deref(), expected, "{azp:?} {client_id:?}");
+    }
+}
+
+#[test]
 fn only_an_array_of_strings_grants_permissions() {
     let cases = [
         (None, 0),
