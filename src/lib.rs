@@ -84,6 +84,7 @@
 //! http::tls           decrypts, after a handshake, if there is a certificate
 //! http::connection    reads the head within its deadline, answers, keeps alive or closes
 //! http::request       the head becomes a Request, or a 400, 414, 431, 505
+//! api::gate           answers proxies at a path of its own, if there is one
 //! api::router         (method, path) becomes a handler, or a 404, 405
 //! api::messages       the API itself, which
 //! api::access         requires a token or a permission, and asks

@@ -12,7 +12,7 @@ use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{self, Handle};
 
-use crate::api::Auth;
+use crate::api::{Auth, Gate};
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::JwksSettings;
@@ -172,9 +172,10 @@ impl Server {
             config.audience.clone(),
             config.clock_leeway,
         );
-        let authenticator = Authenticator::new(verifier, jwks.clone(), cache);
+        let auth = Auth::new(Authenticator::new(verifier, jwks.clone(), cache));
+        let handler = handler(auth.clone());
         let service = Service {
-            handler: Box::new(handler(Auth::new(authenticator))),
+            handler: guarded(handler, auth, config.forward_auth_path.clone()),
             cors: Cors::new(config.origins.clone()),
             timeouts: Timeouts {
                 head: config.head_timeout,
@@ -263,6 +264,14 @@ impl Signals {
     /// What the system says.
     pub fn catch() -> io::Result<Signals> {
         iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map(Signals)
+    }
+}
+
+/// What answers the requests, behind the gate if there is one.
+fn guarded<H: Handler + 'static>(handler: H, auth: Auth, gate: Option<String>) -> Box<dyn Handler> {
+    match gate {
+        Some(path) => Box::new(Gate::new(path, auth, handler)),
+        None => Box::new(handler),
     }
 }
 

@@ -13,14 +13,15 @@ static NO_TOKEN: Prepared = Prepared::new(|| {
         .with_header("WWW-Authenticate", r#"Bearer realm="api""#)
 });
 
-/// Decides who is let in. A [`Server`](crate::Server) makes one for its handler.
-#[derive(Debug)]
-pub struct Auth(Authenticator);
+/// Decides who is let in. A [`Server`](crate::Server) makes one for its handler. Copies share their
+/// keys and remembered tokens.
+#[derive(Debug, Clone)]
+pub struct Auth(Arc<Authenticator>);
 
 impl Auth {
     /// Lets in whom `authenticator` knows.
     pub(crate) fn new(authenticator: Authenticator) -> Auth {
-        Auth(authenticator)
+        Auth(Arc::new(authenticator))
     }
 
     /// What the access token of a request allows. If the only thing missing is the token's key,
@@ -54,6 +55,16 @@ impl Access {
         self.0.subject.as_deref()
     }
 
+    /// Which application the token was issued to: its `azp` or `client_id`.
+    pub fn client(&self) -> Option<&str> {
+        self.0.client.as_deref()
+    }
+
+    /// The permissions that the token grants.
+    pub fn permissions(&self) -> impl Iterator<Item = &str> {
+        self.0.permissions.iter()
+    }
+
     /// Whether the token grants exactly this permission.
     pub fn has_permission(&self, permission: &str) -> bool {
         self.0.has_permission(permission)
@@ -68,6 +79,13 @@ impl Access {
             true => Ok(()),
             false => Err(permission_denied(permission).into()),
         }
+    }
+}
+
+impl Access {
+    /// The claims that all this comes from.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.0
     }
 }
 

@@ -173,6 +173,23 @@ fn targets() {
 }
 
 #[test]
+fn the_query_is_behind_the_first_question_mark() {
+    for (target, query) in [
+        ("/a", None),
+        ("/a?", Some("")),
+        ("/a?b=%3F?c", Some("b=%3F?c")),
+        ("http://x/a?b", Some("b")),
+        ("http://x?b", Some("b")),
+        ("http://x", None),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let request = Request::parse(head.as_bytes(), &mut storage).unwrap();
+        assert_eq!(request.query(), query, "{target}");
+    }
+}
+
+#[test]
 fn an_absolute_target_with_a_query_and_no_path_asks_for_the_root() {
     for method in ["GET", "OPTIONS"] {
         let head = format!("{method} http://x?a HTTP/1.1\r\nHost: x\r\n\r\n");
