@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::TempDir;
-use crate::support::client::Response;
+use crate::support::client::{Response, bearer};
 use crate::support::contract::PUBLIC;
 use crate::support::postern::{Builder, Postern, binary};
 use crate::support::tenant::Tenant;
@@ -125,8 +125,11 @@ fn a_start_without_a_clock_or_a_network_lasts_until_the_clock_is_set() {
     let user = Token::user(&tenant).sign();
     clock.jump(-(now() as i64));
     tenant.stop();
-    let postern = clock.builder(&tenant).state(state.path()).start();
+    let builder = clock.builder(&tenant).state(state.path());
+    let postern = builder.env("FORWARD_AUTH_PATH", "/auth").start();
     assert_clock_unset(&postern.get_protected(&user));
+    let headers = [("Authorization", &*bearer(&user))];
+    assert_clock_unset(&postern.get("/auth", &headers));
     clock.jump(0);
     assert_eq!(postern.get_protected(&user).status, 200);
 }

@@ -11,6 +11,7 @@ mod config;
 mod cors;
 mod drain;
 mod faults;
+mod gate;
 mod http;
 mod keys;
 mod listener;
