@@ -105,6 +105,21 @@ pub struct Service {
     pub forwarded: Forwarded,
 }
 
+impl Service {
+    /// Without CORS, TLS and proxies.
+    pub fn new(handler: Box<dyn Handler>, timeouts: Timeouts) -> Service {
+        Service {
+            handler,
+            timeouts,
+            cors: Cors::default(),
+            bodies: Arc::default(),
+            tls: None,
+            unlogged_path: None,
+            forwarded: Forwarded::default(),
+        }
+    }
+}
+
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")

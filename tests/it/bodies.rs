@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern::http::body::{Bodies, MAX_BODY};
-use postern::http::cors::Cors;
 use postern::http::listener::{Listener, Running};
 use postern::http::service::{Service, Timeouts};
 use postern::http::socket::Address;
@@ -39,20 +38,14 @@ impl Server {
         let Address::Tcp(addr) = listener.addresses()[0] else {
             panic!("bound to an IP address");
         };
-        let bodies = Arc::default();
         let hour = Duration::from_secs(3600);
-        let service = Service {
-            handler: Box::new(Measure),
-            cors: Cors::default(),
-            timeouts: Timeouts {
-                head: hour,
-                idle: hour,
-                write: hour,
-            },
-            bodies: Arc::clone(&bodies),
-            tls: None,
-            unlogged_path: None,
+        let timeouts = Timeouts {
+            head: hour,
+            idle: hour,
+            write: hour,
         };
+        let service = Service::new(Box::new(Measure), timeouts);
+        let bodies = Arc::clone(&service.bodies);
         let running = listener.start(service).unwrap();
         Server {
             running,

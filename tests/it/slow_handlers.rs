@@ -6,8 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use postern::blocking;
-use postern::http::cors::Cors;
-use postern::http::forwarded::Forwarded;
 use postern::http::listener::{Listener, Running};
 use postern::http::request::Request;
 use postern::http::response::Response;
@@ -97,19 +95,12 @@ impl Server {
         };
         let gate = Arc::new(Gate::default());
         let hour = Duration::from_secs(3600);
-        let service = Service {
-            handler: Box::new(Slow(Arc::clone(&gate))),
-            cors: Cors::default(),
-            timeouts: Timeouts {
-                head: hour,
-                idle: hour,
-                write: hour,
-            },
-            bodies: Arc::default(),
-            tls: None,
-            unlogged_path: None,
-            forwarded: Forwarded::default(),
+        let timeouts = Timeouts {
+            head: hour,
+            idle: hour,
+            write: hour,
         };
+        let service = Service::new(Box::new(Slow(Arc::clone(&gate))), timeouts);
         Server {
             running: listener.start(service).unwrap(),
             addr,

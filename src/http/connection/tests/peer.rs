@@ -2,12 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
-use crate::http::cors::Cors;
-use crate::http::forwarded::Forwarded;
 use crate::http::response::Response;
 use crate::http::service::{Context, Lifecycle, Service, Timeouts};
 use crate::http::socket::Peer as Source;
@@ -158,15 +155,7 @@ impl Drive {
         Drive {
             connection: Connection::new(peer.now, &TIMEOUTS),
             buffers: Buffers::default(),
-            service: Service {
-                handler: Box::new(Echo),
-                cors: Cors::default(),
-                timeouts: TIMEOUTS,
-                bodies: Arc::default(),
-                tls: None,
-                unlogged_path: None,
-                forwarded: Forwarded::default(),
-            },
+            service: Service::new(Box::new(Echo), TIMEOUTS),
             peer,
             is_last: false,
         }
