@@ -16,6 +16,8 @@ use crate::http::{Answer, Handler, Request};
 /// The most bytes that the three headers take together, with their names and line ends. Proxies
 /// hold the head of an answer in buffers of a fixed size.
 const MAX_HEADERS: usize = 4096;
+/// Longer than the three headers of most tokens, in bytes.
+const USUAL_LENGTH: usize = 256;
 /// The most bytes that a challenge takes, with its name and line end.
 const MAX_CHALLENGE: usize = 1024;
 /// The most permissions that a query can ask for. Each is looked for in the whole token.
@@ -57,54 +59,48 @@ impl<H: Handler> Handler for Gate<H> {
 }
 
 fn decide(claims: &Claims, query: Option<&str>) -> Response {
-    let needed = match query.map(needed).transpose() {
-        Ok(needed) => needed.unwrap_or_default(),
-        Err(fault) => return denied(&[], fault.to_owned()),
-    };
-    if !needed.iter().all(|needed| claims.has_permission(needed)) {
-        let description = format!("Requires {}", needed.join(" "));
-        return denied(&needed, description.chars().take(MAX_DESCRIBED).collect());
+    let query = query.unwrap_or_default();
+    let has = |needed: Needed<'_>| needed.is_ok_and(|needed| claims.has_permission(&needed));
+    match needed(query).all(has) {
+        true => passed(claims),
+        false => denied(query),
     }
-    passed(claims)
 }
 
 fn passed(claims: &Claims) -> Response {
-    let encoded = |text| Cow::from(utf8_percent_encode(text, VALUE));
-    let mut permissions = String::new();
+    let [subject, client] = [claims.subject.as_deref(), claims.client.as_deref()];
+    // Always all three: a proxy that copies them then replaces what the client has sent. They are
+    // printed here, as headers made one by one are slower.
+    let mut lines = Vec::with_capacity(USUAL_LENGTH);
+    lines.extend_from_slice(b"X-Auth-Subject: ");
+    push_encoded(&mut lines, subject.unwrap_or_default());
+    lines.extend_from_slice(b"\r\nX-Auth-Permissions: ");
     // An empty one would leave two separators in a row.
     let named = claims.permissions.iter().filter(|text| !text.is_empty());
-    for permission in named {
-        if !permissions.is_empty() {
-            permissions.push(' ');
+    for (at, permission) in named.enumerate() {
+        if at > 0 {
+            lines.push(b' ');
         }
-        permissions.push_str(&encoded(permission));
+        push_encoded(&mut lines, permission);
     }
-    // Always all three: a proxy that copies them then replaces what the client has sent.
-    let lines = [
-        (
-            "X-Auth-Subject",
-            encoded(claims.subject.as_deref().unwrap_or_default()),
-        ),
-        ("X-Auth-Permissions", permissions.into()),
-        (
-            "X-Auth-Client",
-            encoded(claims.client.as_deref().unwrap_or_default()),
-        ),
-    ];
-    let size = lines.iter().map(|(name, value)| line(name, value)).sum();
-    if size > MAX_HEADERS {
-        return too_large(size);
+    lines.extend_from_slice(b"\r\nX-Auth-Client: ");
+    push_encoded(&mut lines, client.unwrap_or_default());
+    lines.extend_from_slice(b"\r\n");
+    match lines.len() <= MAX_HEADERS {
+        true => PASSED.response_with(lines),
+        false => too_large(lines.len()),
     }
-    let mut response = PASSED.response();
-    for (name, value) in lines {
-        response.add_header(name, &value);
-    }
-    response
 }
 
-/// The bytes of a header line.
-fn line(name: &str, value: &str) -> usize {
-    name.len() + ": ".len() + value.len() + "\r\n".len()
+fn push_encoded(lines: &mut Vec<u8>, text: &str) {
+    // Most texts need no encoding, and the encoder is slower.
+    let is_plain = |byte| matches!(byte, b'!'..=b'~') && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return lines.extend_from_slice(text.as_bytes());
+    }
+    for part in utf8_percent_encode(text, VALUE) {
+        lines.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// Tokens with fewer permissions would pass, but no client can know that: there is no challenge.
@@ -117,7 +113,20 @@ fn too_large(size: usize) -> Response {
 }
 
 /// As for a route that needs these permissions.
-fn denied(needed: &[Cow<'_, str>], description: String) -> Response {
+fn denied(query: &str) -> Response {
+    let needed: Result<Vec<_>, _> = needed(query).collect();
+    let description = match &needed {
+        Ok(needed) => format!("Requires {}", needed.join(" ")),
+        Err(fault) => (*fault).to_owned(),
+    };
+    let description: String = description.chars().take(MAX_DESCRIBED).collect();
+    let challenge = challenge(&needed.unwrap_or_default());
+    Response::detailed_error(403, "Permission denied", "insufficient_scope", &description)
+        .with_header("WWW-Authenticate", &challenge)
+}
+
+/// The challenge to a token that lacks one of these permissions.
+fn challenge(needed: &[Cow<'_, str>]) -> String {
     let mut scope = String::new();
     for permission in needed.iter().filter(|permission| !permission.is_empty()) {
         if !scope.is_empty() {
@@ -129,14 +138,12 @@ fn denied(needed: &[Cow<'_, str>], description: String) -> Response {
         }
     }
     let start = "Bearer realm=\"api\", error=\"insufficient_scope\"";
-    let mut challenge =
-        format!("{start}, scope=\"{scope}\", error_description=\"Requires {scope}\"");
-    if scope.is_empty() || line("WWW-Authenticate", &challenge) > MAX_CHALLENGE {
-        let lacks = "Requires permissions that the access token lacks";
-        challenge = format!("{start}, error_description=\"{lacks}\"");
+    let whole = format!("{start}, scope=\"{scope}\", error_description=\"Requires {scope}\"");
+    let size = "WWW-Authenticate: \r\n".len() + whole.len();
+    if !scope.is_empty() && size <= MAX_CHALLENGE {
+        return whole;
     }
-    Response::detailed_error(403, "Permission denied", "insufficient_scope", &description)
-        .with_header("WWW-Authenticate", &challenge)
+    format!("{start}, error_description=\"Requires permissions that the access token lacks\"")
 }
 
 /// RFC 6749 §3.3: a byte of a `scope-token`.
@@ -144,27 +151,32 @@ fn is_scope_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
+/// A permission that a query asks for, or what is wrong with the query. Then no token has it: to
+/// skip what cannot be read would let pass whom it is to keep out.
+type Needed<'a> = Result<Cow<'a, str>, &'static str>;
+
 /// The values of `permission` in a query, in their order.
-///
-/// # Errors
-/// What is wrong with the query. Then no token has what it asks for: to skip the part that cannot
-/// be read would let pass whom it is to keep out.
-fn needed(query: &str) -> Result<Vec<Cow<'_, str>>, &'static str> {
-    let mut needed = Vec::new();
-    for pair in query.split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if decoded(name)? == "permission" {
-            needed.push(decoded(value)?);
-        }
-    }
-    match needed.len() <= MAX_PERMISSIONS {
-        true => Ok(needed),
-        false => Err("The query asks for too many permissions."),
-    }
+fn needed(query: &str) -> impl Iterator<Item = Needed<'_>> {
+    let pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let values = pairs.filter_map(|(name, value)| match decoded(name) {
+        Ok(name) => (name == "permission").then(|| decoded(value)),
+        Err(fault) => Some(Err(fault)),
+    });
+    values
+        .enumerate()
+        .map(|(at, value)| match at < MAX_PERMISSIONS {
+            true => value,
+            false => Err("The query asks for too many permissions."),
+        })
 }
 
 /// Decodes `application/x-www-form-urlencoded` text.
-fn decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
+fn decoded(text: &str) -> Needed<'_> {
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(text));
+    }
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -173,20 +185,11 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, &'static str> {
     if !text.split('%').skip(1).all(is_escape) {
         return Err("The query is not form-urlencoded: an escape is not % and two digits.");
     }
-    let spaced = match text.contains('+') {
-        true => Cow::Owned(text.replace('+', " ")),
-        false => Cow::Borrowed(text),
-    };
-    const NOT_UTF8: &str = "The query is not form-urlencoded UTF-8.";
-    Ok(match spaced {
-        Cow::Borrowed(text) => percent_decode_str(text)
-            .decode_utf8()
-            .map_err(|_| NOT_UTF8)?,
-        Cow::Owned(text) => {
-            let decoded = percent_decode_str(&text).decode_utf8();
-            decoded.map_err(|_| NOT_UTF8)?.into_owned().into()
-        }
-    })
+    let text = text.replace('+', " ");
+    match percent_decode_str(&text).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned().into()),
+        Err(_) => Err("The query is not form-urlencoded UTF-8."),
+    }
 }
 
 #[cfg(test)]

@@ -189,8 +189,14 @@ impl Prepared {
 
     /// The response.
     pub fn response(&'static self) -> Response {
+        self.response_with(Vec::new())
+    }
+
+    /// The response with these header lines besides, as they go onto the wire, each ended by CR LF.
+    /// Values must be printable ASCII, as in [`Response::add_header`].
+    pub(crate) fn response_with(&'static self, lines: Vec<u8>) -> Response {
         let printed = self.printed.get_or_init(|| Printed::new((self.make)()));
-        Response(Kind::Prepared(printed, Vec::new()))
+        Response(Kind::Prepared(printed, lines))
     }
 }
 
