@@ -96,7 +96,7 @@ impl Collector {
     ///
     /// # Errors
     /// [`BodyError::TooLarge`], when it announces more.
-    pub(crate) fn new(
+    pub fn new(
         framing: BodyFraming,
         limit: usize,
         bodies: &Arc<Bodies>,

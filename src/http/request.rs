@@ -16,8 +16,9 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use tiny_http::{HTTPVersion, Method};
 
+pub use self::framing::BodyFraming;
+pub(crate) use self::framing::Framing;
 use self::framing::is_host;
-pub(crate) use self::framing::{BodyFraming, Framing};
 use super::body::{BodyError, MAX_BODY};
 use super::response::Response;
 use super::service::Interruption;

@@ -7,7 +7,7 @@ use super::HeadError;
 
 /// How the end of a body is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyFraming {
+pub enum BodyFraming {
     /// After so many bytes. Without a body, that is 0.
     Length(u64),
     /// By the last chunk.
