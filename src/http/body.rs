@@ -10,7 +10,7 @@ use super::response::Response;
 pub const MAX_BODY: usize = 1024 * 1024;
 /// The most memory of all bodies together, in bytes.
 const MAX_BODIES: usize = 16 * MAX_BODY;
-/// The first buffer of a body. It grows as the body comes in, whatever length was announced.
+/// The first buffer of a longer body. It grows as the body comes in, whatever length was announced.
 const FIRST_BUFFER: usize = 4 * 1024;
 /// The longest line that begins a chunk, with its extensions.
 const MAX_CHUNK_LINE: usize = 256;
@@ -194,8 +194,12 @@ impl Collector {
         let count = left.min(bytes.len() as u64) as usize;
         let length = self.body.len() + count;
         if length > self.granted {
-            let wanted = (2 * self.granted).clamp(FIRST_BUFFER, self.limit.max(FIRST_BUFFER));
-            let wanted = wanted.max(length);
+            let longest = match self.expects {
+                Expects::Rest(left) => self.body.len() + left as usize,
+                _ => self.limit,
+            };
+            let wanted = (2 * self.granted).max(FIRST_BUFFER).max(length);
+            let wanted = wanted.min(longest);
             self.bodies.grant(wanted - self.granted)?;
             self.granted = wanted;
             let reserved = self.body.try_reserve_exact(wanted - self.body.len());
