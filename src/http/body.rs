@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::request::{BodyFraming, MAX_HEAD};
+use super::request::{BodyFraming, MAX_HEAD, is_token_byte};
 use super::response::Response;
 
 /// The longest body, in bytes.
@@ -172,6 +172,7 @@ impl Collector {
             Expects::Trailer(seen) => match line(bytes, MAX_TRAILER_LINE)? {
                 None => (0, self.expects),
                 Some([]) => (2, Expects::Nothing),
+                Some(line) if !is_field_line(line) => return Err(BodyError::Bad),
                 Some(line) if seen + line.len() > MAX_HEAD => return Err(BodyError::Bad),
                 Some(line) => (line.len() + 2, Expects::Trailer(seen + line.len() + 2)),
             },
@@ -230,6 +231,13 @@ fn line(bytes: &[u8], longest: usize) -> Result<Option<&[u8]>, BodyError> {
         [b'\r', b'\n', ..] => Ok(Some(&bytes[..end])),
         _ => Err(BodyError::Bad),
     }
+}
+
+/// `field-name ":" field-value`, RFC 9110 §5, as in a head. It is not used, but another parser may
+/// take what is no field line for the next request.
+fn is_field_line(line: &[u8]) -> bool {
+    let colon = memchr::memchr(b':', line).unwrap_or(0);
+    colon > 0 && line[..colon].iter().all(|b| is_token_byte(*b))
 }
 
 /// `1*HEXDIG`. Extensions are ignored.

@@ -374,7 +374,7 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
