@@ -240,17 +240,52 @@ fn is_field_line(line: &[u8]) -> bool {
     colon > 0 && line[..colon].iter().all(|b| is_token_byte(*b))
 }
 
-/// `1*HEXDIG`. Extensions are ignored.
+/// `chunk-size [ chunk-ext ]`, RFC 9112 §7.1.
 fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
-    let size = match memchr::memchr(b';', line) {
-        Some(end) => line[..end].trim_ascii_end(),
-        None => line,
-    };
-    let digits = std::str::from_utf8(size).ok();
-    digits
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    let (digits, extensions) = line.split_at(digits);
+    skip_extensions(extensions)
+        .and_then(|()| std::str::from_utf8(digits).ok())
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or(BodyError::Bad)
+}
+
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, RFC 9112 §7.1.1. They are not used, but to another
+/// parser, a quoted string without its end may go on in the next line.
+fn skip_extensions(mut rest: &[u8]) -> Option<()> {
+    while !rest.is_empty() {
+        rest = skip_token(skip_mark(rest, b';')?)?;
+        if let Some(value) = skip_mark(rest, b'=') {
+            rest = match value.strip_prefix(b"\"") {
+                Some(quoted) => skip_quoted(quoted)?,
+                None => skip_token(value)?,
+            };
+        }
+    }
+    Some(())
+}
+
+/// What is behind a mark and the white space around it.
+fn skip_mark(bytes: &[u8], mark: u8) -> Option<&[u8]> {
+    let rest = bytes.trim_ascii_start().strip_prefix(&[mark])?;
+    Some(rest.trim_ascii_start())
+}
+
+fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.iter().take_while(|b| is_token_byte(**b)).count();
+    (length > 0).then(|| &bytes[length..])
+}
+
+/// What is behind a quoted string (RFC 9110 §5.6.4) whose first quote has been taken.
+fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(&bytes[at + 1..]),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }
 
 #[cfg(test)]
