@@ -220,11 +220,12 @@ impl<'a> Request<'a> {
 
     /// The values of a name in the query, in order, decoded as
     /// [`application/x-www-form-urlencoded`](https://url.spec.whatwg.org/#urlencoded-parsing):
-    /// `+` is a space, `%41` is `A`. A name without `=` has the value `""`. Bytes that are not
-    /// UTF-8 become U+FFFD.
+    /// `+` is a space, `%41` is `A`. A name without `=` has the value `""`. Between two `&` in
+    /// succession there is no name. Bytes that are not UTF-8 become U+FFFD.
     pub fn query_values(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
         let pairs = self.query.into_iter().flat_map(|query| query.split('&'));
         pairs
+            .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .filter(move |(key, _)| decode(key) == name)
             .map(|(_, value)| decode(value))

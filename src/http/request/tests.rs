@@ -197,6 +197,19 @@ fn an_absolute_target_with_a_query_and_no_path_asks_for_the_root() {
     }
 }
 
+/// By the parser of the URL standard, which skips what is empty between two `&`.
+#[test]
+fn values_of_a_query() {
+    let head = b"GET /?a=1&&b&=c&a=%41+%2B&%61=%f&a HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let request = Request::parse(head, &mut storage).unwrap();
+    let values = |name| request.query_values(name).collect::<Vec<_>>();
+    assert_eq!(values("a"), ["1", "A +", "%f", ""]);
+    assert_eq!(values("b"), [""]);
+    assert_eq!(values(""), ["c"]);
+    assert!(values("c").is_empty());
+}
+
 #[test]
 fn versions() {
     for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"] {
