@@ -293,8 +293,9 @@ impl Connection {
         let output = &mut buffers.output;
         let (interest, consumed) = self.serve(&received, transport, output, context)?;
         received.drain(..consumed);
-        if received.is_empty() {
-            received = Vec::new();
+        // A body's incomplete line is short, but the buffer may be that of a large head.
+        if received.is_empty() || matches!(self.phase, Phase::Body(_)) {
+            received.shrink_to_fit();
         }
         self.keep(received, interest, transport, context);
         Ok(interest)

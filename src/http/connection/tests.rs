@@ -253,6 +253,23 @@ fn a_head_under_way_takes_no_more_than_the_longest_head() {
 }
 
 #[test]
+fn a_body_under_way_does_not_keep_the_buffer_of_a_large_head() {
+    let long = "a".repeat(12_000);
+    let head =
+        format!("PUT / HTTP/1.1\r\nHost: x\r\nA: {long}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let (first, rest) = head.as_bytes().split_at(9000);
+    let incomplete_line = b"5";
+    let mut drive = Drive::new(vec![send(first), send(&[rest, incomplete_line].concat())]);
+    while !drive.peer.steps.is_empty() {
+        assert_eq!(drive.step(Event::Ready), Next::Wait(Interest::Read));
+    }
+    assert!(matches!(drive.connection.phase, Phase::Body(_)));
+    assert_eq!(drive.connection.received, incomplete_line);
+    let capacity = drive.connection.received.capacity();
+    assert!(capacity < 1024, "{capacity}");
+}
+
+#[test]
 fn a_head_of_any_length_is_answered_or_refused() {
     for length in MAX_HEAD - 3..=MAX_HEAD + 3 {
         let fill = "a".repeat(length - get("/").len() - "A: \r\n".len());
