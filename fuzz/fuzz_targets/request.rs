@@ -76,16 +76,31 @@ fn parsed(
 fn compare(stream: &[u8], length: usize, head: &http::Head<'_>) {
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let request = Request::parse(&stream[..length], &mut storage).expect("it was parsed before");
-    assert_eq!(request.method.as_str(), head.method);
-    assert_eq!(request.path, head.path);
-    assert_eq!(request.version == tiny_http::HTTPVersion(1, 1), head.is_1_1);
-    assert_eq!(request.has_body, head.has_body);
-    assert_eq!(request.keep_alive, head.keep_alive);
+    assert_eq!(request.method().as_str(), head.method);
+    assert_eq!(request.path(), head.path);
+    let is_1_1 = *request.version() == tiny_http::HTTPVersion(1, 1);
+    assert_eq!(is_1_1, head.is_1_1);
+    assert_eq!(request.has_body(), head.has_body());
+    assert_eq!(request.keeps_alive(), head.keeps_alive(false));
+    assert_eq!(request.query(), head.query);
+    compare_query(&request, head.query);
     for name in ["Authorization", "Origin", "Host", "a", "X-Name"] {
         let values: Vec<&[u8]> = request.headers(name).collect();
         assert_eq!(values, head.values(name), "{name}");
         let only = (values.len() == 1).then(|| values[0]);
         assert_eq!(request.only_header(name), only, "{name}");
+    }
+}
+
+/// The values of each name in the query, and of names that may not be there.
+fn compare_query(request: &Request<'_>, query: Option<&str>) {
+    let fields = http::form_fields(query.unwrap_or_default());
+    let names = fields.iter().map(|(name, _)| name.as_str());
+    for name in names.take(16).chain(["", "a", "permission", "\u{fffd}"]) {
+        let named = fields.iter().filter(|(n, _)| n == name);
+        let expected: Vec<&str> = named.map(|(_, value)| value.as_str()).collect();
+        let values: Vec<_> = request.query_values(name).collect();
+        assert_eq!(values, expected, "{name:?}");
     }
 }
 

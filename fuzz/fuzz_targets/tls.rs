@@ -15,14 +15,11 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use postern::http::connection::{Buffers, Connection, Event, Interest, Next};
-use postern::http::cors::Cors;
-use postern::http::forwarded::Forwarded;
-use postern::http::response::empty;
 use postern::http::service::{Context, Lifecycle, Service, Timeouts};
 use postern::http::socket::Peer;
 use postern::http::tls::TlsStream;
 use postern::http::transport::Transport;
-use postern::http::{Handler, Reply, Request};
+use postern::http::{Answer, Handler, Request, Response};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -118,9 +115,9 @@ impl ServerCertVerifier for Anything {
 struct Count(Arc<AtomicUsize>);
 
 impl Handler for Count {
-    fn handle(&self, _: &Request<'_>) -> Reply {
+    fn handle(&self, _: &Request<'_>) -> Answer {
         self.0.fetch_add(1, Relaxed);
-        empty(200).into()
+        Ok(Response::empty(200))
     }
 }
 
@@ -235,14 +232,7 @@ impl World {
             connection: Connection::new(now, &timeouts),
             stream: TlsStream::new(pipe, Arc::clone(&SERVER)),
             buffers: Buffers::default(),
-            service: Service {
-                handler: Box::new(Count(Arc::clone(&asked))),
-                cors: Cors::default(),
-                timeouts,
-                tls: None,
-                unlogged_path: None,
-                forwarded: Forwarded::default(),
-            },
+            service: Service::new(Box::new(Count(Arc::clone(&asked))), timeouts),
             asked,
             is_closed: false,
             client: ClientConnection::new(config, name).unwrap(),

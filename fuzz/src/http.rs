@@ -24,13 +24,44 @@ pub enum Start<'a> {
 pub struct Head<'a> {
     pub method: &'a str,
     pub path: &'a str,
+    pub query: Option<&'a str>,
     pub is_1_1: bool,
     pub lines: Vec<(&'a str, &'a [u8])>,
-    pub has_body: bool,
+    pub framing: Framing,
+    /// Whether the client lets the connection stay open.
     pub keep_alive: bool,
 }
 
+/// How the end of a body is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Framing {
+    /// After so many bytes.
+    Length(u64),
+    Chunked,
+}
+
 impl Head<'_> {
+    pub fn has_body(&self) -> bool {
+        self.framing != Framing::Length(0)
+    }
+
+    /// Whether another request may follow: not behind a body that was not received.
+    pub fn keeps_alive(&self, body_is_received: bool) -> bool {
+        self.keep_alive && (body_is_received || !self.has_body())
+    }
+
+    /// Whether the client says that it waits for `100 Continue`. `None`: it says different things.
+    pub fn expects_continue(&self) -> Option<bool> {
+        let values = self.values("Expect");
+        let expects = |value: &&[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        match values.iter().filter(|value| expects(value)).count() {
+            0 => Some(false),
+            count if count == values.len() => Some(self.is_1_1),
+            _ if self.is_1_1 => None,
+            _ => Some(false),
+        }
+    }
+
     /// The values of all lines of that name.
     pub fn values(&self, name: &str) -> Vec<&[u8]> {
         let lines = self.lines.iter();
@@ -102,6 +133,7 @@ fn has_stray_bytes(seen: &[u8]) -> bool {
 struct Line<'a> {
     method: &'a str,
     path: &'a str,
+    query: Option<&'a str>,
     is_1_1: bool,
 }
 
@@ -125,6 +157,7 @@ fn request_line<'a>(line: &'a [u8], faults: &mut BTreeSet<u16>) -> Option<Line<'
         [method, target, version] if is_token(method) => path(method, target).map(|path| Line {
             method: std::str::from_utf8(method).expect("a token is ASCII"),
             path,
+            query: query(target),
             is_1_1: version == b"HTTP/1.1",
         }),
         _ => None,
@@ -135,7 +168,8 @@ fn request_line<'a>(line: &'a [u8], faults: &mut BTreeSet<u16>) -> Option<Line<'
     line
 }
 
-fn is_token(name: &[u8]) -> bool {
+/// RFC 9110 §5.6.2.
+pub fn is_token(name: &[u8]) -> bool {
     let separators = b"\"(),/:;<=>?@[\\]{}";
     !name.is_empty()
         && name
@@ -171,6 +205,43 @@ fn path<'a>(method: &[u8], target: &'a [u8]) -> Option<&'a str> {
         "" => "/",
         path => path,
     })
+}
+
+/// What stands behind the first question mark of a valid target.
+fn query(target: &[u8]) -> Option<&str> {
+    let mark = target.iter().position(|byte| *byte == b'?')?;
+    std::str::from_utf8(&target[mark + 1..]).ok()
+}
+
+/// The fields of a query, by the parser of `application/x-www-form-urlencoded` in the URL standard.
+pub fn form_fields(query: &str) -> Vec<(String, String)> {
+    let sequences = query.as_bytes().split(|byte| *byte == b'&');
+    let sequences = sequences.filter(|sequence| !sequence.is_empty());
+    let field = |sequence: &[u8]| match sequence.iter().position(|byte| *byte == b'=') {
+        Some(at) => (form_text(&sequence[..at]), form_text(&sequence[at + 1..])),
+        None => (form_text(sequence), String::new()),
+    };
+    sequences.map(field).collect()
+}
+
+fn form_text(mut encoded: &[u8]) -> String {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = Vec::new();
+    while let [first, rest @ ..] = encoded {
+        encoded = rest;
+        match (first, rest) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, behind @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push((high * 16 + low) as u8);
+                    encoded = behind;
+                }
+                _ => bytes.push(b'%'),
+            },
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn header_lines<'a>(lines: &'a [u8], faults: &mut BTreeSet<u16>) -> Vec<(&'a str, &'a [u8])> {
@@ -216,9 +287,10 @@ fn framed<'a>(
     let mut head = Head {
         method: line.method,
         path: line.path,
+        query: line.query,
         is_1_1: line.is_1_1,
         lines,
-        has_body: false,
+        framing: Framing::Length(0),
         keep_alive: false,
     };
     let (hosts, lengths, codings, options) = (
@@ -244,10 +316,12 @@ fn framed<'a>(
         let mut options = options.split(|byte| *byte == b',').map(trimmed);
         options.any(|option| option.eq_ignore_ascii_case(wanted))
     };
-    let has_body = is_chunked || length.flatten().is_some_and(|length| length > 0);
     let is_kept = !has_option(b"close") && (head.is_1_1 || has_option(b"keep-alive"));
-    head.has_body = has_body;
-    head.keep_alive = is_kept && !has_body;
+    head.framing = match is_chunked {
+        true => Framing::Chunked,
+        false => Framing::Length(length.flatten().unwrap_or(0)),
+    };
+    head.keep_alive = is_kept;
     head
 }
 
