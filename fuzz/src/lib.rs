@@ -2,6 +2,8 @@
 //! postern with them. They are simple and slow, and use none of postern's parsers.
 
 pub mod base64url;
+pub mod body;
+pub mod crowd;
 pub mod http;
 pub mod json;
 pub mod memory;
