@@ -7,6 +7,10 @@
 
 #[path = "connection/answers.rs"]
 mod answers;
+#[path = "connection/collecting.rs"]
+mod collecting;
+#[path = "connection/handler.rs"]
+mod handler;
 #[path = "connection/peer.rs"]
 mod peer;
 
@@ -21,11 +25,14 @@ use libfuzzer_sys::fuzz_target;
 use postern::http::connection::{Buffers, Close, Connection, Event, Interest, Next};
 use postern::http::service::{Context, Service};
 use postern::http::socket;
+use postern_fuzz::body::{self, End as BodyEnd};
 use postern_fuzz::http::{MAX_HEAD, Start, read};
 use postern_fuzz::memory::{self, Counting, counted, uncounted};
 use postern_fuzz::random::Random;
 
-use self::answers::{Check, Server, Surroundings, dismissal, service};
+use self::answers::Check;
+use self::collecting::Collection;
+use self::handler::{Call, Server, Surroundings, collects, dismissal, service};
 use self::peer::{Behaviour, Clock, End, LATE, Peer};
 
 #[global_allocator]
@@ -44,8 +51,8 @@ const MAX_ANSWERS: usize = 16;
 const FEW_ANSWERS: usize = 8;
 /// The most reads of one step.
 const MAX_READS: usize = 4;
-/// What a connection may take of the heap: the buffer of a large head, while it grows, and a
-/// response.
+/// What a connection may take of the heap without a body: the buffer of a large head, while it
+/// grows, and a response.
 const MAX_HEAP: isize = 64 * 1024;
 /// The same while it waits, with a response that is not read.
 const MAX_HEAP_OF_WAIT: isize = MAX_HEAD as isize + 8 * 1024;
@@ -65,12 +72,15 @@ fuzz_target!(|data: &[u8]| {
         fill_buffers();
     });
     let behaviour = Behaviour::new(control);
-    BUFFERS.with_borrow_mut(|buffers| run(stream, &behaviour, buffers));
+    BUFFERS.with_borrow_mut(|buffers| match behaviour.is_bulky {
+        true => run(&body::stretched(stream), &behaviour, buffers),
+        false => run(stream, &behaviour, buffers),
+    });
 });
 
 /// Has the largest response printed, so that the worker's buffers grow no more.
 fn fill_buffers() {
-    // The path's bytes sum up to 8191: see `answers::respond`.
+    // The path's bytes sum up to 8191: see `handler::respond`.
     let head = format!("GET /{}P HTTP/1.0\r\n\r\n", "~".repeat(64));
     let behaviour = Behaviour::new(&[0; 8]);
     let server = Surroundings::new(&behaviour, Clock::default());
@@ -106,27 +116,40 @@ fn run(stream: &[u8], behaviour: &Behaviour, buffers: &mut Buffers) {
         service: &service,
         server: Server(Arc::clone(&server)),
         random: Random::new(behaviour.seed + 2),
-        handled: 0,
+        calls: 0,
+        answered: 0,
         at: 0,
+        body: None,
+        takes_body: false,
+        most_granted: 0,
+        bodies_before: service.bodies.used(),
         steps: 0,
         waits: 0,
+        interest: Interest::Read,
         turned: Duration::ZERO,
         drains_until: None,
     };
     memory::reset();
     let close = drive.run(buffers);
-    let peak = memory::peak();
-    assert!(peak <= MAX_HEAP, "{peak} bytes of heap");
-    let handled = std::mem::take(&mut server.lock().expect("no handler panics").handled);
+    // The old buffer of a body is there until it has been copied to the new one.
+    let (peak, most) = (memory::peak(), MAX_HEAP + 2 * drive.most_granted as isize);
+    assert!(peak <= most, "{peak} bytes of heap");
+    let calls = std::mem::take(&mut server.lock().expect("no handler panics").calls);
     let logged = Check {
         behaviour,
         peer: &drive.peer,
-        handled: VecDeque::from(handled),
+        calls: VecDeque::from(calls),
         unread: &drive.peer.written,
         is_cut: drive.peer.is_broken || matches!(close, None | Some(Close::Stalled)),
+        is_interrupted: close.is_none() && drive.interest == Interest::Turn,
+        body_deadline: drive.body.as_ref().map(Collection::deadline),
+        logged: 0,
     }
     .run();
     assert_eq!(LOGGED.load(Relaxed), logged);
+    let before = drive.bodies_before;
+    drop(drive);
+    assert_eq!(service.bodies.used(), before, "memory is not given back");
 }
 
 /// Makes the steps of a connection, as an engine does, and checks each wait by the peer's clock.
@@ -137,11 +160,22 @@ struct Drive<'a> {
     service: &'a Service,
     server: Server,
     random: Random,
-    /// How many requests have been handled, and where in the stream the next one begins.
-    handled: usize,
+    /// How many calls of the handler there were, and how many had to be answered.
+    calls: usize,
+    answered: usize,
+    /// Where in the stream the next request begins, or the body that is collected.
     at: usize,
+    body: Option<Collection>,
+    /// Whether it had no answer before the latest step.
+    takes_body: bool,
+    /// The most memory that a body may have taken.
+    most_granted: usize,
+    /// What the bodies of others take.
+    bodies_before: usize,
     steps: usize,
     waits: usize,
+    /// What it waits for, or has waited for.
+    interest: Interest,
     /// When the latest turn came.
     turned: Duration,
     drains_until: Option<Duration>,
@@ -171,6 +205,7 @@ impl Drive<'_> {
                     return Some(close);
                 }
             };
+            self.interest = interest;
             self.check_wait(interest);
             if self.is_evicted(interest) {
                 return None;
@@ -260,21 +295,45 @@ impl Drive<'_> {
     fn check_answers(&mut self) {
         let reads = self.peer.reads_in_step;
         assert!(reads <= MAX_READS, "{reads} reads in one step");
-        let handled = self
-            .server
-            .0
-            .lock()
-            .expect("no handler panics")
-            .handled
-            .len();
-        assert!(handled <= self.handled + MAX_ANSWERS);
-        for _ in self.handled..handled {
-            let Start::Request(_, length) = read(&self.peer.stream[self.at..]) else {
-                panic!("handled what is no request");
-            };
-            self.at += length;
+        let server = Arc::clone(&self.server.0);
+        let calls = &mut server.lock().expect("no handler panics").calls;
+        assert!(calls.len() <= self.calls + MAX_ANSWERS);
+        for call in calls.iter_mut().skip(self.calls) {
+            call.taken = self.peer.taken;
+            self.follow(call);
         }
-        self.handled = handled;
+        self.calls = calls.len();
+        // Not with what is discarded later.
+        if let Some(body) = self.body.as_mut().filter(|_| self.takes_body) {
+            let taken = self.peer.taken;
+            body.advance(taken, self.peer.time());
+            self.most_granted = self.most_granted.max(body.most_granted(taken));
+        }
+        self.takes_body = self.is_collecting();
+    }
+
+    /// Where the stream goes on after a call of the handler.
+    fn follow(&mut self, call: &Call) {
+        if let Some(body) = self.body.take() {
+            assert_eq!(body.end(call.taken), BodyEnd::Complete, "handled too early");
+            self.most_granted = self.most_granted.max(body.most_granted(call.taken));
+            self.at += body.reading.length();
+            self.answered += 1;
+            return;
+        }
+        let Start::Request(head, length) = read(&self.peer.stream[self.at..]) else {
+            panic!("handled what is no request");
+        };
+        match collects(&head) {
+            Some(limit) => {
+                let behind = (&head, length);
+                let body = Collection::new(&self.peer, behind, self.at, limit, call.ended);
+                self.body = Some(body);
+                self.takes_body = true;
+            }
+            None => self.answered += 1,
+        }
+        self.at += length;
     }
 
     /// Whether it waits for the right thing, since the right time, and until the right time.
@@ -293,7 +352,10 @@ impl Drive<'_> {
             }
             (Interest::Turn, None) => {
                 assert!(self.pending() > 0, "nothing to look at");
-                (self.rested(), self.rested() + WRITE, MAX_HEAP_OF_WAIT)
+                let body = self.body.as_ref();
+                let head = body.map_or(0, |body| body.most_heap(self.at, 0));
+                let deadline = self.rested() + WRITE;
+                (self.rested(), deadline, MAX_HEAP_OF_WAIT + head)
             }
             (Interest::Read, None) => self.check_wait_to_read(),
             wrong => panic!("it waits for {:?}", wrong.0),
@@ -305,6 +367,8 @@ impl Drive<'_> {
         assert_eq!(self.connection.waits_since() - self.peer.start, since);
         assert_eq!(self.deadline(), deadline);
         assert!(deadline > time || interest == Interest::Turn, "it is over");
+        let granted = self.granted();
+        assert!(granted == 0 || self.is_collecting(), "a body is kept");
         let live = memory::live();
         assert!(live <= heap, "{live} bytes of heap in a wait");
     }
@@ -314,6 +378,13 @@ impl Drive<'_> {
             return (closed, closed + DISCARD, 0);
         }
         let rested = self.rested();
+        if let Some(body) = &self.body {
+            let (taken, granted) = (self.peer.taken, self.granted());
+            let end = body.end(taken);
+            assert_eq!(end, BodyEnd::Incomplete, "it waits with a whole body");
+            assert!(granted <= body.most_granted(taken));
+            return (rested, body.deadline(), body.most_heap(taken, granted));
+        }
         let (mut deadline, heap) = match self.pending() {
             0 => (rested + IDLE, 0),
             pending => {
@@ -336,9 +407,20 @@ impl Drive<'_> {
         (rested, deadline, heap)
     }
 
+    /// Whether a body is on its way.
+    fn is_collecting(&self) -> bool {
+        let is_answered = self.peer.unfinished.is_some() || self.peer.write_closed.is_some();
+        self.body.is_some() && !is_answered
+    }
+
+    /// What the body takes of the memory of all bodies.
+    fn granted(&self) -> usize {
+        self.service.bodies.used() - self.bodies_before
+    }
+
     /// Whether the peer has ended its side and is given time to read many answers.
     fn is_closing(&self) -> bool {
-        let has_many = self.handled >= FEW_ANSWERS && self.peer.writable_at() > self.peer.time();
+        let has_many = self.answered >= FEW_ANSWERS && self.peer.writable_at() > self.peer.time();
         self.peer.has_ended && !self.peer.is_broken && has_many
     }
 
@@ -349,13 +431,14 @@ impl Drive<'_> {
             Close::ByPeer => {
                 assert!(self.peer.has_ended || self.peer.is_broken);
                 let is_reset = self.behaviour.end == End::Reset;
-                let has_many = self.handled > FEW_ANSWERS;
+                let has_many = self.answered > FEW_ANSWERS;
                 assert!(
                     is_reset || !has_many || !self.is_closing(),
                     "it loses answers"
                 );
             }
             Close::Stalled if self.is_closing() => assert!(time >= self.rested() + WRITE),
+            Close::Stalled if self.peer.invited > 0 => assert!(self.is_collecting()),
             Close::Stalled => {
                 let unfinished = self.peer.unfinished.expect("an answer is not read");
                 let blocked = unfinished.blocked.expect("there is no room");
@@ -364,6 +447,7 @@ impl Drive<'_> {
             Close::ByServer => {
                 assert!(!self.peer.is_over());
                 assert!(self.peer.unfinished.is_none(), "an answer is cut short");
+                assert!(!self.is_collecting(), "a body is left without an answer");
                 let drains = self.drains_until.is_some();
                 let is_over = match self.peer.write_closed {
                     Some(closed) => time >= closed + DISCARD,

@@ -1,194 +1,45 @@
-//! The handler, and the answers held against what the stream asks for.
+//! The answers held against what the stream asks for.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postern::http::cors::Cors;
-use postern::http::forwarded::Forwarded;
-use postern::http::response::{self, ErrorBody};
-use postern::http::service::{Lifecycle, Service, Timeouts};
-use postern::http::{Handler, Reply, Request};
+use postern_fuzz::body::End;
 use postern_fuzz::http::{Answer, Head, Start, read, take_answer};
-use postern_fuzz::memory::uncounted;
-use postern_fuzz::random::Random;
 
-use super::peer::{Behaviour, Clock, LATE, Peer, Writing};
-use super::{HEAD, IDLE, WRITE};
-
-const ORIGINS: [&str; 2] = ["https://app.example", "http://localhost:4040"];
-pub const UNLOGGED: &str = "/unlogged";
-
-/// What the handler was asked, and what it answered.
-#[derive(Debug)]
-pub struct Handled {
-    method: String,
-    path: String,
-    is_1_1: bool,
-    has_body: bool,
-    keep_alive: bool,
-    authorization: Vec<Vec<u8>>,
-    status: u16,
-    length: usize,
-    /// Whether the connection had been told of the drain.
-    was_draining: bool,
-    /// What it was told when it asked whether this answer is the last.
-    told_last: Option<bool>,
-}
-
-impl Handled {
-    /// Whether no request may follow.
-    fn is_last(&self) -> bool {
-        !self.keep_alive || self.was_draining || self.told_last == Some(true)
-    }
-}
-
-/// The server around the connection.
-pub struct Surroundings {
-    pub handled: Vec<Handled>,
-    pub is_draining: bool,
-    clock: Clock,
-    is_slow: bool,
-    has_tickets: bool,
-    random: Random,
-}
-
-impl Surroundings {
-    pub fn new(behaviour: &Behaviour, clock: Clock) -> Surroundings {
-        Surroundings {
-            handled: Vec::new(),
-            is_draining: false,
-            clock,
-            is_slow: behaviour.is_slow,
-            has_tickets: behaviour.has_tickets,
-            random: Random::new(behaviour.seed + 1),
-        }
-    }
-}
-
-pub struct Server(pub Arc<Mutex<Surroundings>>);
-
-impl Handler for Server {
-    fn handle(&self, request: &Request<'_>) -> Reply {
-        let (response, length) = respond(request.path);
-        uncounted(|| {
-            let mut server = self.0.lock().expect("no handler panics");
-            if server.is_slow {
-                let time = server.random.pick(&[0, 0, 0, 5, 2_000, 11_000]);
-                server.clock.fetch_add(time, Relaxed);
-            }
-            let values = request.headers("Authorization");
-            let handled = Handled {
-                method: request.method.as_str().to_owned(),
-                path: request.path.to_owned(),
-                is_1_1: request.version == tiny_http::HTTPVersion(1, 1),
-                has_body: request.has_body,
-                keep_alive: request.keep_alive,
-                authorization: values.map(<[u8]>::to_vec).collect(),
-                status: response.status(),
-                length,
-                was_draining: server.is_draining,
-                told_last: None,
-            };
-            server.handled.push(handled);
-        });
-        Reply {
-            response,
-            subject: request.path.get(1..).map(Arc::from),
-        }
-    }
-}
-
-impl Lifecycle for Server {
-    fn is_last_answer(&self) -> bool {
-        uncounted(|| {
-            let server = &mut *self.0.lock().expect("no handler panics");
-            let handled = server.handled.last_mut().expect("there is a request");
-            assert_eq!(handled.told_last, None, "asked twice");
-            assert!(!handled.is_last(), "a ticket would be wasted");
-            let is_last = server.has_tickets && server.random.one_in(8);
-            handled.told_last = Some(is_last);
-            is_last
-        })
-    }
-}
-
-/// A response, chosen by the path, and the length of its body.
-fn respond(path: &str) -> (response::Response, usize) {
-    let sum: usize = path.bytes().map(usize::from).sum();
-    match sum % 5 {
-        0 => (response::empty(200), 0),
-        1 => (
-            response::json(200, vec![b' '; sum % 4096 + 1]),
-            sum % 4096 + 1,
-        ),
-        2 => (response::json(200, &b"{}"[..]), 2),
-        3 => (response::error(404, "Not Found"), 23),
-        _ => {
-            let body = ErrorBody {
-                message: "m",
-                error: Some("e"),
-                error_description: Some("d"),
-            };
-            let header = response::header("WWW-Authenticate", "Bearer");
-            (response::error_with(401, &body).with_header(header), 51)
-        }
-    }
-}
-
-/// What a connection is sent that there is no place for.
-pub fn dismissal(service: &Service) -> Vec<u8> {
-    let mut response = response::error(503, "Service Unavailable");
-    service.cors.apply(None, &mut response);
-    let mut wire = Vec::new();
-    response::print(response, false, response::Persistence::Close, &mut wire);
-    wire
-}
-
-pub fn service(behaviour: &Behaviour, server: &Arc<Mutex<Surroundings>>) -> Service {
-    let origins = match behaviour.has_cors {
-        true => ORIGINS.map(str::to_owned).to_vec(),
-        false => Vec::new(),
-    };
-    Service {
-        handler: Box::new(Server(Arc::clone(server))),
-        cors: Cors::new(origins),
-        timeouts: Timeouts {
-            head: HEAD,
-            idle: IDLE,
-            write: WRITE,
-        },
-        tls: None,
-        unlogged_path: Some(UNLOGGED.to_owned()),
-        forwarded: Forwarded::default(),
-    }
-}
+use super::collecting::Collection;
+use super::handler::{Call, Given, LEFT_IN_CROWD, ORIGINS, UNLOGGED, collects, limit};
+use super::peer::{Behaviour, CONTINUE, LATE, Peer, Writing};
+use super::{HEAD, WRITE};
 
 /// Holds what was written against what the stream asks for.
 pub struct Check<'a> {
     pub behaviour: &'a Behaviour,
     pub peer: &'a Peer<'a>,
-    pub handled: VecDeque<Handled>,
+    pub calls: VecDeque<Call>,
     /// What was written and has not been looked at.
     pub unread: &'a [u8],
     /// Whether the last answer may be cut short.
     pub is_cut: bool,
+    /// Whether its place was taken away in a turn, with bytes that were not looked at.
+    pub is_interrupted: bool,
+    /// When the time was over for the body that did not come to its end, if there is one.
+    pub body_deadline: Option<Duration>,
+    /// How many lines must have been logged.
+    pub logged: usize,
 }
 
 impl<'a> Check<'a> {
     /// Fails unless the answers are those that there must be. How many were logged.
     pub fn run(mut self) -> usize {
-        let logged = self.handled.iter().filter(|h| h.path != UNLOGGED).count();
         let is_over = match self.behaviour.is_dismissed {
             true => self.dismissed(),
             false => self.walk(),
         };
         assert!(self.unread.is_empty(), "{}", self.unread.escape_ascii());
-        assert!(self.handled.is_empty(), "{:?}", self.handled);
+        assert!(self.calls.is_empty(), "{:?}", self.calls);
         // After the last answer, and only then, nothing more is said but still heard.
         assert_eq!(self.peer.write_closed.is_some(), is_over);
-        logged
+        self.logged
     }
 
     /// Request by request. Whether the last answer is out.
@@ -196,52 +47,147 @@ impl<'a> Check<'a> {
         let stream = self.peer.stream;
         // When the answer before was out, if there was one.
         let (mut at, mut before) = (0, Duration::ZERO);
-        while let Some(handled) = self.handled.pop_front() {
+        while let Some(call) = self.calls.pop_front() {
             let Start::Request(head, length) = read(&stream[at..]) else {
-                panic!("handled, but not to be: {handled:?}");
+                panic!("handled, but not to be: {call:?}");
             };
-            compare(&handled, &head);
-            let complete = self.peer.taken_at(at + length - 1);
-            let complete = complete.expect("it was handled");
-            let began = self.peer.taken_at(at).unwrap_or_default().max(before);
-            // What comes behind many requests begins when it is looked at, after some wait for
-            // room.
-            let may_wait = if self.behaviour.is_narrow {
-                WRITE
-            } else {
-                Duration::ZERO
+            compare(&call, &head, false);
+            self.check_time(at, length, before);
+            let (call, collected) = match collects(&head) {
+                None => (call, 0),
+                Some(limit) => {
+                    assert_eq!(call.given, Given::Interruption);
+                    let behind = (&head, length);
+                    let body = Collection::new(self.peer, behind, at, limit, call.ended);
+                    self.take_invitation(&head, call.taken == body.start);
+                    match self.calls.pop_front() {
+                        None => return self.uncollected(&head, &body),
+                        Some(call) => (self.collected(call, &head, &body), body.reading.length()),
+                    }
+                }
             };
-            assert!(complete <= began + may_wait + HEAD + LATE);
-            let is_last = handled.is_last();
+            self.log(&head);
             let Some(answer) = self.take_answer(head.method != "HEAD") else {
                 return false;
             };
             before = self.writing().time;
-            self.check_common(&answer, is_last);
-            assert_eq!(answer.status, handled.status);
-            assert_eq!(answer.content_length(), Some(handled.length));
-            let kept = (!is_last && !head.is_1_1).then_some("keep-alive");
-            let says = if is_last { Some("close") } else { kept };
-            assert_eq!(answer.values("Connection"), Vec::from_iter(says));
-            self.check_cors(&answer, &head);
-            if is_last {
+            self.check_answer(&answer, &call, &head);
+            if call.is_last() {
                 return true;
             }
-            at += length;
+            at += length + collected;
         }
         self.unhandled(at, before)
+    }
+
+    /// A request's head, at that place of the stream, must have come in time.
+    fn check_time(&self, at: usize, length: usize, before: Duration) {
+        let complete = self.peer.taken_at(at + length - 1);
+        let complete = complete.expect("it was handled");
+        let began = self.peer.taken_at(at).unwrap_or_default().max(before);
+        // What comes behind many requests begins when it is looked at, after some wait for room.
+        let may_wait = if self.behaviour.is_narrow {
+            WRITE
+        } else {
+            Duration::ZERO
+        };
+        assert!(complete <= began + may_wait + HEAD + LATE);
+    }
+
+    /// The answer to a call that was not told to wait for the body.
+    fn check_answer(&self, answer: &Answer<'_>, call: &Call, head: &Head<'_>) {
+        self.check_common(answer, call.is_last());
+        match call.given {
+            Given::Interruption => check_body_error(answer, 413),
+            _ => {
+                assert_eq!(answer.status, call.status);
+                assert_eq!(answer.content_length(), Some(call.length));
+            }
+        }
+        let kept = (!call.is_last() && !head.is_1_1).then_some("keep-alive");
+        let says = if call.is_last() { Some("close") } else { kept };
+        assert_eq!(answer.values("Connection"), Vec::from_iter(says));
+        self.check_cors(answer, head);
+    }
+
+    /// The `100 Continue`, if it was written. `is_all`: nothing of the body had come before.
+    fn take_invitation(&mut self, head: &Head<'_>, is_all: bool) {
+        let expected = match is_all {
+            true => head.expects_continue(),
+            false => Some(false),
+        };
+        if let Some(rest) = self.unread.strip_prefix(CONTINUE) {
+            assert_ne!(expected, Some(false), "nobody waits for it");
+            self.unread = rest;
+        } else if self.is_cut && expected != Some(false) && CONTINUE.starts_with(self.unread) {
+            self.unread = b"";
+        } else {
+            // Without room, it is left out.
+            let is_missing = expected == Some(true) && !self.behaviour.is_narrow;
+            assert!(!is_missing, "the client waits for 100 Continue");
+        }
+    }
+
+    /// The second call for a request, with its body.
+    fn collected(&self, call: Call, head: &Head<'_>, body: &Collection) -> Call {
+        compare(&call, head, true);
+        let (Given::Body(given), end) = (&call.given, body.end(call.taken)) else {
+            panic!("called again without the body");
+        };
+        assert_eq!(end, End::Complete);
+        assert_eq!(*given, body.body());
+        assert!(!self.behaviour.is_crowded || given.len() <= LEFT_IN_CROWD);
+        call
+    }
+
+    /// A body that does not reach the handler. Whether there is an answer, which then is the last.
+    fn uncollected(&mut self, head: &Head<'_>, body: &Collection) -> bool {
+        let taken = self.taken_at_answer();
+        let end = body.end(taken);
+        let may_lack_room = self.behaviour.is_crowded && body.most_granted(taken) > LEFT_IN_CROWD;
+        let is_answered = !self.unread.is_empty() || self.peer.unfinished.is_some();
+        if is_answered {
+            self.log(head);
+        } else {
+            let may_be_silent = end == End::Incomplete || self.is_cut;
+            assert!(may_be_silent, "no answer to a body: {end:?}");
+        }
+        let Some(answer) = self.take_answer(head.method != "HEAD") else {
+            return false;
+        };
+        match answer.status {
+            503 if may_lack_room => assert_eq!(answer.values("Retry-After"), ["1"]),
+            408 => {
+                assert_eq!(end, End::Incomplete);
+                let deadline = self.body_deadline.expect("a body is on its way");
+                assert!(self.writing().began >= deadline, "it had more time");
+            }
+            status => assert_eq!(end, End::Refused(status)),
+        }
+        self.check_common(&answer, true);
+        check_body_error(&answer, answer.status);
+        assert_eq!(answer.values("Connection"), ["close"]);
+        self.check_cors(&answer, head);
+        true
+    }
+
+    fn log(&mut self, head: &Head<'_>) {
+        self.logged += usize::from(head.path != UNLOGGED);
+    }
+
+    /// How many bytes had been read when the answer began that is looked at, or in the end.
+    fn taken_at_answer(&self) -> usize {
+        match (self.peer.writings.last(), self.peer.unfinished) {
+            (_, Some(unfinished)) => unfinished.taken,
+            (Some(last), None) if !self.unread.is_empty() => last.taken,
+            _ => self.peer.taken,
+        }
     }
 
     /// What does not reach the handler: a refusal, silence, a peer that goes, a place that is gone.
     /// Whether there is an answer, which then is the last.
     fn unhandled(&mut self, at: usize, before: Duration) -> bool {
-        let last = self.peer.writings.last();
-        let taken = match (last, self.peer.unfinished) {
-            (_, Some(unfinished)) => unfinished.taken,
-            (Some(last), None) if !self.unread.is_empty() => last.taken,
-            _ => self.peer.taken,
-        };
-        let seen = self.peer.seen(at, taken);
+        let seen = self.peer.seen(at, self.taken_at_answer());
         let to_head = seen.strip_prefix(b"\r\n").unwrap_or(&seen);
         let to_head = to_head.starts_with(b"HEAD ");
         let statuses = match read(&seen) {
@@ -254,6 +200,7 @@ impl<'a> Check<'a> {
                 );
                 statuses
             }
+            Start::Request(..) if self.is_interrupted => return false,
             Start::Request(head, _) => panic!("a complete request without an answer: {head:?}"),
         };
         let Some(answer) = self.take_answer(!to_head) else {
@@ -354,11 +301,36 @@ impl<'a> Check<'a> {
     }
 }
 
-fn compare(handled: &Handled, head: &Head<'_>) {
-    assert_eq!(handled.method, head.method);
-    assert_eq!(handled.path, head.path);
-    assert_eq!(handled.is_1_1, head.is_1_1);
-    assert_eq!(handled.has_body, head.has_body);
-    assert_eq!(handled.keep_alive, head.keep_alive);
-    assert_eq!(handled.authorization, head.values("Authorization"));
+fn check_body_error(answer: &Answer<'_>, status: u16) {
+    assert_eq!(answer.status, status);
+    let message = match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        503 => "Service Unavailable",
+        other => panic!("{other} is no answer to a body"),
+    };
+    let body = format!("{{\"message\":\"{message}\"}}");
+    assert_eq!(answer.content_length(), Some(body.len()));
+    let is_expected = answer.body.is_empty() || answer.body == body.as_bytes();
+    assert!(is_expected, "{}", answer.body.escape_ascii());
+}
+
+/// `is_again`: the call is the second one, with the body.
+fn compare(call: &Call, head: &Head<'_>, is_again: bool) {
+    assert_eq!(call.method, head.method);
+    assert_eq!(call.path, head.path);
+    assert_eq!(call.is_1_1, head.is_1_1);
+    assert_eq!(call.has_body, head.has_body());
+    assert_eq!(call.keeps_alive, head.keeps_alive(is_again));
+    assert_eq!(call.authorization, head.values("Authorization"));
+    if !is_again {
+        let asks = limit(head.method, head.path).is_some();
+        let given = match (asks, head.has_body()) {
+            (false, _) => Given::Nothing,
+            (true, false) => Given::Body(Vec::new()),
+            (true, true) => Given::Interruption,
+        };
+        assert_eq!(call.given, given);
+    }
 }

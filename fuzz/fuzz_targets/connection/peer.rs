@@ -13,6 +13,9 @@ use postern_fuzz::random::Random;
 /// How late a deadline may be noticed.
 pub const LATE: Duration = Duration::from_millis(100);
 
+/// What a client waits for before it sends a body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// How the peer and the server behave, as the input has it.
 pub struct Behaviour {
     pub seed: u64,
@@ -30,6 +33,10 @@ pub struct Behaviour {
     pub is_nervous: bool,
     /// Whether there is no place for the connection.
     pub is_dismissed: bool,
+    /// Whether the bodies of others take most of the memory.
+    pub is_crowded: bool,
+    /// Whether some bytes of the input stand for many.
+    pub is_bulky: bool,
     /// The server drains from this step on.
     pub drain_at: Option<usize>,
     /// The place is taken away at this wait, or the first one after it that is for the peer.
@@ -63,6 +70,8 @@ impl Behaviour {
             has_tickets: has(5),
             is_nervous: has(6),
             is_dismissed: has(7),
+            is_crowded: end >> 2 & 1 == 1,
+            is_bulky: end >> 3 & 1 == 1,
             drain_at: nth(drain),
             evict_at: nth(evict),
         }
@@ -110,6 +119,8 @@ pub struct Peer<'a> {
     pub written: Vec<u8>,
     pub writings: Vec<Writing>,
     pub unfinished: Option<Unfinished>,
+    /// How much has been written of a [`CONTINUE`] that is not all written.
+    pub invited: usize,
     /// When the latest answer was out.
     pub answered: Option<Duration>,
     /// The connection has been told that the peer has ended: neither read nor write may follow.
@@ -139,6 +150,7 @@ impl<'a> Peer<'a> {
             written: Vec::new(),
             writings: Vec::new(),
             unfinished: None,
+            invited: 0,
             answered: None,
             has_ended: false,
             is_broken: false,
@@ -146,6 +158,10 @@ impl<'a> Peer<'a> {
             reads_in_step: 0,
             operations: 0,
         }
+    }
+
+    pub fn end(&self) -> End {
+        self.behaviour.end
     }
 
     pub fn time(&self) -> Duration {
@@ -191,7 +207,11 @@ impl<'a> Peer<'a> {
     fn arrive(&mut self) {
         while self.arrived < self.stream.len() && self.next_at <= self.time() {
             let rest = self.stream.len() - self.arrived;
-            let longest = self.random.pick(&[1, 3, 40, rest, rest]).min(rest);
+            let longest = match self.behaviour.is_bulky {
+                true => self.random.pick(&[1, 40, 66_000, 140_000, rest]),
+                false => self.random.pick(&[1, 3, 40, rest, rest]),
+            };
+            let longest = longest.min(rest);
             self.arrived += 1 + self.random.below(longest);
             let pause = self.pause();
             self.next_at += pause;
@@ -282,6 +302,9 @@ impl<'a> Peer<'a> {
         self.count();
         assert!(!bytes.is_empty(), "an empty write looks like an error");
         assert!(!self.is_over() && self.write_closed.is_none());
+        if self.invited > 0 || self.unfinished.is_none() && bytes == CONTINUE {
+            return self.send_invitation(bytes);
+        }
         let time = self.time();
         let mut unfinished = self.unfinished.unwrap_or(Unfinished {
             began: time,
@@ -307,15 +330,30 @@ impl<'a> Peer<'a> {
             );
         }
         if let Ok(count @ 1..) = sent {
-            self.written.extend(&bytes[..count]);
-            self.writings.push(Writing {
-                end: self.written.len(),
-                time,
-                began: unfinished.began,
-                taken: unfinished.taken,
-            });
+            self.note(&bytes[..count], unfinished.began, unfinished.taken);
         }
         sent
+    }
+
+    /// The connection may leave it out when there is no room, but not leave it unfinished and go on.
+    fn send_invitation(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert_eq!(bytes, &CONTINUE[self.invited..]);
+        let sent = self.send_part(bytes);
+        if let Ok(count @ 1..) = sent {
+            self.note(&bytes[..count], self.time(), self.taken);
+            self.invited = (self.invited + count) % CONTINUE.len();
+        }
+        sent
+    }
+
+    fn note(&mut self, sent: &[u8], began: Duration, taken: usize) {
+        self.written.extend(sent);
+        self.writings.push(Writing {
+            end: self.written.len(),
+            time: self.time(),
+            began,
+            taken,
+        });
     }
 
     fn send_part(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -169,3 +169,70 @@ fn all_bodies_together_have_a_bound() {
     assert_eq!(start().take(&chunk), Ok(chunk.len()));
     assert_eq!(bodies.used.load(Ordering::Relaxed), 0);
 }
+
+/// Whether it is a complete body, and nothing behind it.
+fn is_body(chunks: &str) -> bool {
+    chunked(chunks).is_ok_and(|body| body.is_some_and(|(_, taken)| taken == chunks.len()))
+}
+
+#[test]
+fn memory_is_bounded_by_what_can_come() {
+    for (framing, bytes, most) in [
+        (BodyFraming::Length(2), "a", 2),
+        (BodyFraming::Length(900), "a", 900),
+        (BodyFraming::Chunked, "1\r\na", 1000),
+    ] {
+        let bodies = Arc::<Bodies>::default();
+        let mut collector = Collector::new(framing, 1000, &bodies).unwrap();
+        collector.take(bytes.as_bytes()).unwrap();
+        assert_eq!(bodies.used(), most, "{framing:?}");
+    }
+}
+
+#[test]
+fn trailers_are_field_lines() {
+    for trailer in ["Expires: 0", "a:", "a:b:c"] {
+        assert!(is_body(&format!("0\r\n{trailer}\r\n\r\n")), "{trailer}");
+    }
+    for wrong in ["GET / HTTP/1.1", "a", ": a", "a : b", " a: b", "\ta"] {
+        assert!(!is_body(&format!("0\r\n{wrong}\r\n\r\n")), "{wrong}");
+        let after_one = format!("0\r\na: b\r\n{wrong}\r\n\r\n");
+        assert!(!is_body(&after_one), "{wrong}");
+    }
+}
+
+#[test]
+fn chunk_extensions_are_well_formed() {
+    let chunk = |extension: &str| format!("1{extension}\r\na\r\n0{extension}\r\n\r\n");
+    for extension in [
+        ";a",
+        ";a;b",
+        ";a=b",
+        " ; a = b\t;c",
+        ";a=\"\"",
+        ";a=\"b;c=\\\"\\\\ \u{e9}\";d",
+    ] {
+        assert!(is_body(&chunk(extension)), "{extension}");
+    }
+    for wrong in [
+        " ",
+        ";",
+        ";;a",
+        ";a;",
+        ";a ",
+        ";a=",
+        ";=b",
+        "; ",
+        ";a b",
+        ";a=b c",
+        ";\u{e9}",
+        // Parsers exist to which a quoted string goes on in the next line.
+        ";a=\"",
+        ";a=\"\\\"",
+        ";a=\"b\"c",
+        ";\"a\"",
+        ";a\"b\"",
+    ] {
+        assert!(!is_body(&chunk(wrong)), "{wrong}");
+    }
+}
