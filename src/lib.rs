@@ -106,6 +106,7 @@
 //! tls                 the certificate with its key, their renewal; uses escape and file
 //! logging             log lines that never wait for their reader; uses escape
 //! network             IP networks, and which peers are trusted
+//! metrics             counters of what happens, and the format in which they are printed
 //! escape              text from the network, safe for one line
 //! file                reads of files whose size is bounded
 //! ```
@@ -141,6 +142,8 @@ pub mod file;
 pub mod http;
 #[doc(hidden)]
 pub mod logging;
+#[doc(hidden)]
+pub mod metrics;
 #[doc(hidden)]
 pub mod network;
 #[doc(hidden)]
