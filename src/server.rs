@@ -22,7 +22,7 @@ use crate::http::cors::Cors;
 use crate::http::forwarded::Forwarded;
 use crate::http::limits::TooLittleSpace;
 use crate::http::listener::{ListenError, Listener, Running};
-use crate::http::service::{Handler, Service, Timeouts};
+use crate::http::service::{Handler, Role, Service, Timeouts};
 use crate::http::socket::{Address, Listening};
 use crate::systemd::{self, StatusPart};
 use crate::tls::{self, Certificate, probe};
@@ -175,6 +175,7 @@ impl Server {
         let auth = Auth::new(Authenticator::new(verifier, jwks.clone(), cache));
         let handler = handler(auth.clone());
         let service = Service {
+            role: Role::Public,
             handler: guarded(handler, auth, config.forward_auth_path.clone()),
             cors: Cors::new(config.origins.clone()),
             timeouts: Timeouts {

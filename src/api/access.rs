@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
 use crate::http::response::{Prepared, Response};
 use crate::http::{Interruption, Request};
+use crate::metrics::Reason;
 
 static NO_TOKEN: Prepared = Prepared::new(|| {
     Response::error(401, "Requires authentication")
@@ -40,7 +41,7 @@ impl Auth {
                 }
                 Ok(Access(claims))
             }
-            Err(error) => Err(not_authenticated(&error).into()),
+            Err(error) => Err(not_authenticated(&error).refusing(error.kind()).into()),
         }
     }
 }
@@ -77,7 +78,9 @@ impl Access {
     pub fn require(&self, permission: &str) -> Result<(), Interruption> {
         match self.has_permission(permission) {
             true => Ok(()),
-            false => Err(permission_denied(permission).into()),
+            false => Err(permission_denied(permission)
+                .refusing(Reason::Permission)
+                .into()),
         }
     }
 }

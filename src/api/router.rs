@@ -75,8 +75,10 @@ impl<A> Router<A> {
         let is_asterisk = request.path() == "*" && method == OPTIONS;
         let of_path = |route: &&Route<A>| is_asterisk || route.is_at(request.path());
         let mut routes = self.0.iter().filter(of_path).peekable();
-        if routes.peek().is_none() && !is_asterisk {
-            return Ok(NOT_FOUND.response());
+        match routes.peek() {
+            Some(route) if !is_asterisk => request.set_route(route.path),
+            None if !is_asterisk => return Ok(NOT_FOUND.response()),
+            _ => {}
         }
         let with_method = |route: &&Route<A>| route.method == method && !is_asterisk;
         if let Some(route) = routes.clone().find(with_method) {

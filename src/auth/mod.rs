@@ -9,6 +9,7 @@ pub mod fetch;
 mod json;
 pub mod jwks;
 pub mod key_set;
+mod kinds;
 mod ring_provider;
 pub mod strings;
 pub mod verifier;

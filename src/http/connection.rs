@@ -36,6 +36,7 @@ use super::body::BodyError;
 use super::request::{HeadScanner, MAX_HEAD};
 use super::service::{Context, Timeouts};
 use super::transport::Transport;
+use crate::metrics;
 
 pub use self::next::{Close, Event, Interest, Next};
 
@@ -441,7 +442,14 @@ impl Connection {
     ) -> Result<Answered, End> {
         let is_draining = self.drain.is_some();
         match answer::of_request(head, body, is_draining, transport, output, context) {
-            Ok(Step::Printed { is_last }) => self.write(output, is_last, transport, context),
+            Ok(Step::Printed { is_last, began }) => {
+                let answered = self.write(output, is_last, transport, context);
+                if let (Some(began), Ok(_)) = (began, &answered) {
+                    // Set by the write.
+                    metrics::latency(self.waits_since.saturating_duration_since(began));
+                }
+                answered
+            }
             Ok(Step::Collect(collector, expects)) => {
                 if expects == Expects::Continue && is_all {
                     invite(transport)?;

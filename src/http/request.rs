@@ -172,6 +172,8 @@ pub struct Request<'a> {
     body: Option<&'a [u8]>,
     /// The `sub` of its valid token, for the log.
     subject: OnceLock<Arc<str>>,
+    /// The path of its route, for the metrics.
+    route: OnceLock<&'static str>,
 }
 
 impl<'a> Request<'a> {
@@ -200,6 +202,7 @@ impl<'a> Request<'a> {
             headers,
             body: None,
             subject: OnceLock::new(),
+            route: OnceLock::new(),
         })
     }
 
@@ -311,6 +314,18 @@ impl<'a> Request<'a> {
     /// Notes who sends it, for the log. The first note counts.
     pub fn set_subject(&self, subject: Arc<str>) {
         let _ = self.subject.set(subject);
+    }
+
+    /// Notes the route that answers it, for the metrics: its path, or another name for it. The first
+    /// note counts. A [`Router`](crate::api::Router) does it; so a handler without one may do, too.
+    /// At most 32 routes are told apart.
+    pub fn set_route(&self, route: &'static str) {
+        let _ = self.route.set(route);
+    }
+
+    /// The route that answers it, if there is one.
+    pub(crate) fn route(&self) -> Option<&'static str> {
+        self.route.get().copied()
     }
 
     /// Who sends it, as far as it is known.

@@ -13,8 +13,14 @@ use log::error;
 use serde::Serialize;
 use tiny_http::{HTTPVersion, Header, StatusCode};
 
+use crate::metrics::Reason;
+
 /// A response with its body in memory, so that its length is known and it is never chunked.
-pub struct Response(Kind);
+pub struct Response {
+    kind: Kind,
+    /// Why access was refused, if it was.
+    refused: Option<Reason>,
+}
 
 enum Kind {
     New(New),
@@ -47,7 +53,7 @@ impl Response {
         };
         let content_type = (!content_type.is_empty()).then_some(("Content-Type", content_type));
         let headers = FIXED_HEADERS.into_iter().chain(content_type);
-        Response(Kind::New(New {
+        Response::of(Kind::New(New {
             status,
             headers: headers.map(|(name, value)| header(name, value)).collect(),
             body: body.into(),
@@ -110,9 +116,25 @@ impl Response {
         Response::error(503, "Service Unavailable").with_header("Retry-After", "1")
     }
 
+    fn of(kind: Kind) -> Response {
+        let refused = None;
+        Response { kind, refused }
+    }
+
+    /// The same response, which refuses access for this reason.
+    pub(crate) fn refusing(mut self, reason: Reason) -> Response {
+        self.refused = Some(reason);
+        self
+    }
+
+    /// Why it refuses access, if it does.
+    pub(crate) fn refused(&self) -> Option<Reason> {
+        self.refused
+    }
+
     /// The status code.
     pub fn status(&self) -> u16 {
-        match &self.0 {
+        match &self.kind {
             Kind::New(new) => new.status,
             Kind::Prepared(printed, _) => printed.status,
         }
@@ -136,7 +158,7 @@ impl Response {
             return;
         }
         let header = header(name, value);
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::New(new) => {
                 if FIXED_HEADERS.into_iter().any(|(known, _)| is(known)) {
                     new.headers.retain(|other| other.field != header.field);
@@ -153,7 +175,7 @@ impl Response {
 
     /// The value of a header of a response that is not [`Prepared`].
     pub(super) fn header(&self, name: &'static str) -> Option<&str> {
-        let Kind::New(new) = &self.0 else {
+        let Kind::New(new) = &self.kind else {
             return None;
         };
         let found = new.headers.iter().find(|header| header.field.equiv(name))?;
@@ -196,7 +218,7 @@ impl Prepared {
     /// Values must be printable ASCII, as in [`Response::add_header`].
     pub(crate) fn response_with(&'static self, lines: Vec<u8>) -> Response {
         let printed = self.printed.get_or_init(|| Printed::new((self.make)()));
-        Response(Kind::Prepared(printed, lines))
+        Response::of(Kind::Prepared(printed, lines))
     }
 }
 
@@ -292,7 +314,7 @@ impl Persistence {
 
 /// Appends the printed `response` to `wire`. An answer to `HEAD` is printed `without_body`.
 pub fn print(response: Response, without_body: bool, persistence: Persistence, wire: &mut Vec<u8>) {
-    match response.0 {
+    match response.kind {
         Kind::New(new) => new.print(without_body, persistence, wire),
         Kind::Prepared(printed, more) => printed.print(&more, without_body, persistence, wire),
     }

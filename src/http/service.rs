@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::error;
+use log::{Level, error};
 use rustls::ServerConfig;
 
 use super::body::Bodies;
@@ -87,8 +87,35 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
+/// What the connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The API. Its requests are logged, and all is counted.
+    Public,
+    /// The administration of this server. Its requests are logged at `debug`, and nothing is
+    /// counted.
+    Admin,
+}
+
+impl Role {
+    /// The level at which requests are logged, and how the server does.
+    pub fn log_level(self) -> Level {
+        match self {
+            Role::Public => Level::Info,
+            Role::Admin => Level::Debug,
+        }
+    }
+
+    /// Whether the metrics count it.
+    pub fn is_counted(self) -> bool {
+        self == Role::Public
+    }
+}
+
 /// What all connections share.
 pub struct Service {
+    /// What they are for.
+    pub role: Role,
     /// Answers the requests.
     pub handler: Box<dyn Handler>,
     /// Which browser origins may read the answers.
@@ -106,9 +133,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Without CORS, TLS and proxies.
+    /// For everybody, without CORS, TLS and proxies.
     pub fn new(handler: Box<dyn Handler>, timeouts: Timeouts) -> Service {
         Service {
+            role: Role::Public,
             handler,
             timeouts,
             cors: Cors::default(),
@@ -123,6 +151,7 @@ impl Service {
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
+            .field("role", &self.role)
             .field("cors", &self.cors)
             .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use log::{Level, debug, error, info, log_enabled};
+use log::{debug, error, log, log_enabled};
 
 use crate::escape::Escaped;
 use crate::http::body::{BodyError, Collector};
@@ -12,6 +12,7 @@ use crate::http::request::{self, HeadError, MAX_HEADERS, Request};
 use crate::http::response::{self, Persistence, Response};
 use crate::http::service::{Answer, Cause, Context, Interruption, Service};
 use crate::http::transport::Transport;
+use crate::metrics;
 
 /// The most memory that the printed answers keep between requests, in bytes.
 const MAX_KEPT_OUTPUT: usize = 64 * 1024;
@@ -21,7 +22,11 @@ const MAX_LOGGED_PATH: usize = 256;
 /// What follows a head.
 pub(super) enum Step {
     /// The answer has been printed. It may be the connection's last one.
-    Printed { is_last: bool },
+    Printed {
+        is_last: bool,
+        /// When the request was complete, if its answer is counted.
+        began: Option<Instant>,
+    },
     /// The handler needs the body first.
     Collect(Collector, Expects),
 }
@@ -45,8 +50,10 @@ pub(super) fn of_request(
     output: &mut Vec<u8>,
     context: Context<'_>,
 ) -> Result<Step, HeadError> {
-    // For the log only, as reading the clock is not free.
-    let started = log_enabled!(Level::Info).then(|| transport.now());
+    let role = context.service.role;
+    let is_logged = log_enabled!(role.log_level());
+    // Reading the clock is not free.
+    let began = (is_logged || role.is_counted()).then(|| transport.now());
     let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let request = Request::parse(head, &mut storage)?;
     let request = match body {
@@ -68,9 +75,13 @@ pub(super) fn of_request(
         }
     };
     let is_last = !request.keeps_alive() || is_draining || context.lifecycle.is_last_answer();
-    let taken = started.map_or(Duration::ZERO, |started| transport.now() - started);
-    print(&request, response, is_last, taken, output, context);
-    Ok(Step::Printed { is_last })
+    let taken = match began {
+        Some(began) if is_logged => transport.now() - began,
+        _ => Duration::ZERO,
+    };
+    let is_counted = print(&request, response, is_last, taken, output, context);
+    let began = began.filter(|_| is_counted);
+    Ok(Step::Printed { is_last, began })
 }
 
 /// Prints the error that answers a request whose body cannot be collected, always the last answer.
@@ -91,7 +102,7 @@ pub(super) fn of_body_error(
     }
 }
 
-/// Prints the answer to a request, and logs it.
+/// Prints the answer to a request, logs it and counts it. Returns whether it is counted.
 fn print(
     request: &Request<'_>,
     mut response: Response,
@@ -99,31 +110,39 @@ fn print(
     taken: Duration,
     output: &mut Vec<u8>,
     context: Context<'_>,
-) {
+) -> bool {
     let persistence = match (is_last, request.version().1) {
         (true, _) => Persistence::Close,
         (false, 0) => Persistence::KeepAlive,
         (false, _) => Persistence::Implied,
     };
     add_headers(Some(request), &mut response, context);
-    let status = response.status();
+    let (status, refused) = (response.status(), response.refused());
     let without_body = *request.method() == tiny_http::Method::Head;
     output.clear();
     // After a large answer, the worker's buffer would stay large.
     output.shrink_to(MAX_KEPT_OUTPUT);
     response::print(response, without_body, persistence, output);
-    // Logged before it is written, so that the line exists when the client has the answer.
-    if context.service.unlogged_path.as_deref() != Some(request.path()) {
-        info!(
-            "{} {} {} {status} {:.3} ms{}{}",
-            context.service.forwarded.client(context.peer, request),
-            Escaped::new(request.method().as_str(), MAX_LOGGED_PATH),
-            Escaped::new(request.path(), MAX_LOGGED_PATH),
-            taken.as_secs_f64() * 1e3,
-            LoggedSubject(request.subject()),
-            context.service.forwarded.question(context.peer, request),
-        );
+    // The server's own probe.
+    let service = context.service;
+    if service.unlogged_path.as_deref() == Some(request.path()) {
+        return false;
     }
+    if service.role.is_counted() {
+        metrics::request(request.route(), status, refused);
+    }
+    // Logged before it is written, so that the line exists when the client has the answer.
+    log!(
+        service.role.log_level(),
+        "{} {} {} {status} {:.3} ms{}{}",
+        service.forwarded.client(context.peer, request),
+        Escaped::new(request.method().as_str(), MAX_LOGGED_PATH),
+        Escaped::new(request.path(), MAX_LOGGED_PATH),
+        taken.as_secs_f64() * 1e3,
+        LoggedSubject(request.subject()),
+        service.forwarded.question(context.peer, request),
+    );
+    service.role.is_counted()
 }
 
 /// Prints the error that answers what has been `received`, always the last answer.
@@ -135,6 +154,9 @@ pub(super) fn of_refusal(
 ) {
     let (status, message) = refusal.status();
     debug!("{} {status} {refusal:?}", context.peer);
+    if context.service.role.is_counted() {
+        metrics::request(None, status, None);
+    }
     let mut response = Response::error(status, message);
     add_headers(None, &mut response, context);
     let without_body = request::begins_with_head(received);
