@@ -21,6 +21,7 @@ use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use super::key_set::{Fingerprint, Key, KeySet};
 use super::verifier::Claims;
+use crate::metrics;
 
 /// The most bytes that the claims of a cached token take, besides [`Claims`] itself: about eighty
 /// permissions.
@@ -134,6 +135,15 @@ impl Lookup<'_> {
     /// An entry whose key has left the set stays until it is evicted. If the key comes back, the
     /// entry counts again.
     pub fn get(&self, keys: &KeySet) -> Option<Arc<Claims>> {
+        let found = self.find(keys);
+        match found {
+            Some(_) => metrics::cache_hit(),
+            None => metrics::cache_miss(),
+        }
+        found
+    }
+
+    fn find(&self, keys: &KeySet) -> Option<Arc<Claims>> {
         let (key, claims) = {
             let mut table = self.cache.lock();
             let at = table.find(&self.digest)?;
@@ -199,6 +209,7 @@ impl Table {
             entry.next = self.buckets[bucket];
             self.buckets[bucket] = self.entries.len() as u32;
             self.entries.push(entry);
+            metrics::CACHED_TOKENS.set(self.entries.len() as u64);
             return None;
         }
         let at = self.victim();

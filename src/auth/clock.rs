@@ -113,6 +113,17 @@ impl ClockFloor {
         dates.max().unwrap_or(self.program.date)
     }
 
+    /// How far the wall clock is ahead of the tenant's, in seconds, by the `Date` of the latest
+    /// answer. It has whole seconds, and an answer takes its time; so half a second ahead is usual.
+    pub(super) fn offset(&self, now: Moment) -> Option<f64> {
+        let answer = self.answer?;
+        let tenant = answer.date.checked_add(now.boot.since(answer.at))?;
+        Some(match now.wall.duration_since(tenant) {
+            Ok(ahead) => ahead.as_secs_f64(),
+            Err(behind) => -behind.duration().as_secs_f64(),
+        })
+    }
+
     /// How far the wall clock is behind the floor, if too far to be believed.
     pub(super) fn too_far_behind(&self, now: Moment) -> Option<Duration> {
         let behind = self.at(now.boot).duration_since(now.wall).ok()?;

@@ -11,6 +11,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, Error, Proxy};
 
 use super::key_set::{KeySet, KeySetError};
+use crate::metrics;
 
 /// The time for a whole fetch, from name resolution to the last byte.
 const FETCH_TIME: Duration = Duration::from_secs(5);
@@ -36,6 +37,15 @@ pub struct Question {
 
 /// The result of a fetch.
 pub type Answer = Result<Fetched, FetchFailure>;
+
+/// How a fetch has ended, for the metrics.
+pub(super) fn outcome(answer: &Answer) -> metrics::Fetch {
+    match answer {
+        Ok(fetched) if fetched.new.is_none() => metrics::Fetch::Unchanged,
+        Ok(_) => metrics::Fetch::New,
+        Err(failure) => failure.error.kind(),
+    }
+}
 
 /// A fetch that succeeded.
 #[derive(Debug)]
@@ -115,6 +125,24 @@ pub enum FetchError {
     KeySet(KeySetError),
     /// The fetch panicked, most likely because no thread could be started.
     Panicked,
+}
+
+impl FetchError {
+    fn kind(&self) -> metrics::Fetch {
+        match self {
+            FetchError::Resolve(_) => metrics::Fetch::Resolve,
+            FetchError::Connect(_) => metrics::Fetch::Connect,
+            FetchError::Proxy(_) => metrics::Fetch::Proxy,
+            FetchError::Broken(_) => metrics::Fetch::Broken,
+            FetchError::Tls(_) => metrics::Fetch::Tls,
+            FetchError::Timeout(_) => metrics::Fetch::Timeout,
+            FetchError::Status(_) => metrics::Fetch::Status,
+            FetchError::Http(_) => metrics::Fetch::Http,
+            FetchError::TooLarge => metrics::Fetch::TooLarge,
+            FetchError::KeySet(_) => metrics::Fetch::KeySet,
+            FetchError::Panicked => metrics::Fetch::Panicked,
+        }
+    }
 }
 
 impl Fetcher {

@@ -47,13 +47,14 @@ use std::time::{Duration, Instant};
 use log::{error, log};
 
 use self::lines::Line;
+pub use self::state::{Ages, JwksSettings, NotReady, Status, Unavailable};
 use self::state::{Cause, MIN_PAUSE, State};
-pub use self::state::{JwksSettings, Unavailable};
 use super::clock::{BootTime, Moment};
 use super::disk::{DiskCopy, Stored};
-use super::fetch::{Answer, Fetcher, Question};
+use super::fetch::{Answer, Fetcher, Question, outcome};
 use super::key_set::KeySet;
 use crate::blocking;
+use crate::metrics;
 
 /// How long a request waits for the first fetch, and for any other.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -135,6 +136,11 @@ impl Jwks {
     /// [`Unavailable`].
     pub fn current(&self, now: Moment) -> Result<Arc<KeySet>, Unavailable> {
         self.shared.with_state(|state| state.current(now))
+    }
+
+    /// How the keys stand, for those who watch.
+    pub fn status(&self, now: Moment) -> Status {
+        self.shared.lock().status(now)
     }
 
     /// Returns a key set that is recent enough to decide on a token whose key is unknown. `seen` is
@@ -242,7 +248,10 @@ impl Refresher {
     /// Waits until it is time for a fetch, fetches, and applies the result.
     fn fetch_once(&mut self) {
         let question = self.wait_until_wanted();
+        let began = BootTime::now();
         let answer = (self.fetch)(&question);
+        metrics::FETCHES[outcome(&answer) as usize].add();
+        metrics::FETCH_TIMES.observe(BootTime::now().since(began));
         let to_keep = self.take(answer);
         // Last, and without the lock: a slow disk must not delay requests.
         if let (Some(disk), Some(stored)) = (&mut self.disk, to_keep) {

@@ -127,6 +127,11 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// How many usable keys it has.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// The key with that `kid`.
     pub fn get(&self, id: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.id == id)

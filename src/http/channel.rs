@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::connection::Interest;
 use super::poller::Readiness;
@@ -63,7 +63,7 @@ impl Channel {
     }
 
     /// What a handshake has agreed on, once it is done.
-    pub fn agreed(&self) -> Option<String> {
+    pub fn agreed(&self) -> Option<(ProtocolVersion, HandshakeKind)> {
         match self {
             Channel::Plain(_) => None,
             Channel::Tls(stream) => stream.agreed(),

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::{AlertDescription, ServerConfig, ServerConnection};
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 
 use super::request::begins_with_head;
 use super::transport::Transport;
@@ -149,11 +149,10 @@ impl<T: Transport> TlsStream<T> {
     }
 
     /// The version and the kind of the handshake, once it is done.
-    pub fn agreed(&self) -> Option<String> {
+    pub fn agreed(&self) -> Option<(ProtocolVersion, HandshakeKind)> {
         match &self.state {
             State::Session(session) if !session.is_handshaking() => {
-                let (version, kind) = (session.protocol_version()?, session.handshake_kind()?);
-                Some(format!("{version:?}, {kind:?}"))
+                Some((session.protocol_version()?, session.handshake_kind()?))
             }
             _ => None,
         }

@@ -1,5 +1,7 @@
 //! The state of the key set, as a pure state machine: no threads, no clocks, no logging.
 
+mod status;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use crate::auth::clock::{BootTime, ClockFloor, Moment};
 use crate::auth::disk::Stored;
 use crate::auth::fetch::{FetchFailure, Fetched, NewKeys, Question};
 use crate::auth::key_set::KeySet;
+
+pub use self::status::{Ages, NotReady, Status};
 
 /// The bounds of the freshness that a tenant may give its keys, and the default if it gives none.
 const MIN_FRESH: Duration = Duration::from_secs(5 * 60);

@@ -13,6 +13,7 @@ use crate::http::intake::Accepted;
 use crate::http::places::Source;
 use crate::http::poller::{Readiness, Watched};
 use crate::http::socket::{Peer, Socket};
+use crate::metrics;
 
 /// The most connections that are accepted in one turn.
 const MAX_ACCEPTS: usize = 64;
@@ -99,6 +100,9 @@ impl Engine {
     /// Takes over an accepted connection. If it has a place, it is served `at_once` or when it is
     /// ready.
     fn arrive(&self, socket: Socket, peer: Peer, at_once: bool, buffers: &mut Buffers) {
+        if self.service.role.is_counted() {
+            metrics::ACCEPTED.add();
+        }
         // A peer that is gone must not take a place from others.
         if self.is_full() && socket.is_over() {
             return;

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
+use rustls::HandshakeKind;
 
 use super::Engine;
 use super::member::Member;
@@ -14,6 +15,7 @@ use crate::http::poller::Watched;
 use crate::http::response::Response;
 use crate::http::socket::Peer;
 use crate::http::table::Slot;
+use crate::metrics::{HANDSHAKES, Handshake};
 
 /// The least time between two lines that count failed handshakes.
 pub const HANDSHAKE_LOG_INTERVAL: Duration = Duration::from_secs(3600);
@@ -65,19 +67,29 @@ impl Engine {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
+                HANDSHAKES[Handshake::Failed as usize].add();
                 self.log_failure(member.peer, &error);
                 return self.close(number, member, Close::ByPeer, buffers);
             }
-            Err(_) => return self.close(number, member, Close::Stalled, buffers),
+            Err(_) => {
+                HANDSHAKES[Handshake::Failed as usize].add();
+                return self.close(number, member, Close::Stalled, buffers);
+            }
         }
         if let Some(is_head) = member.channel.plain_http() {
+            HANDSHAKES[Handshake::PlainHttp as usize].add();
             let text = "This port speaks HTTPS, not HTTP: use https:// in the URL";
             debug!("{} 400 plain HTTP", member.peer);
             member.channel = member.channel.into_plain();
             return self.dismiss(number, member, Response::error(400, text), is_head, buffers);
         }
-        if let Some(agreed) = member.channel.agreed() {
-            debug!("{} TLS handshake: {agreed}", member.peer);
+        if let Some((version, kind)) = member.channel.agreed() {
+            let outcome = match kind {
+                HandshakeKind::Resumed => Handshake::Resumed,
+                HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest => Handshake::Full,
+            };
+            HANDSHAKES[outcome as usize].add();
+            debug!("{} TLS handshake: {version:?}, {kind:?}", member.peer);
         }
         self.serve(number, member, Event::Ready, buffers);
     }
@@ -98,6 +110,7 @@ impl Engine {
         let deadline = member.handshake_deadline();
         let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
         if is_late {
+            HANDSHAKES[Handshake::Late as usize].add();
             let text = "it was not done in time";
             self.log_failure(member.peer, &io::Error::new(io::ErrorKind::TimedOut, text));
         }

@@ -14,6 +14,7 @@ use crate::http::places::{self, Members, Places};
 use crate::http::poller::{Readiness, Watched};
 use crate::http::response::{self, Persistence, Response};
 use crate::http::service::Lifecycle;
+use crate::metrics;
 
 impl Engine {
     /// Frees the place of a connection whose last answer is written.
@@ -61,6 +62,9 @@ impl Engine {
     /// connection is closed.
     fn turn_away(&self, number: u32, mut member: Box<Member>, buffers: &mut Buffers) {
         self.intake.count_refusal();
+        if self.service.role.is_counted() {
+            metrics::REFUSED.add();
+        }
         if let Some(others) = self.refusals.pass(Instant::now()) {
             let peer = member.peer;
             let what = if member.channel.is_tls() {
@@ -174,6 +178,9 @@ impl Members for Hands<'_> {
         };
         let evicted = slot.value.take_if(|member| member.waits_since().is_some());
         let is_evicted = evicted.is_some();
+        if is_evicted && self.engine.service.role.is_counted() {
+            metrics::EVICTED.add();
+        }
         self.closed.extend(evicted.map(|member| *member));
         is_evicted
     }

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod lines;
+mod status;
 
 use log::Level;
 
