@@ -97,8 +97,9 @@
 //! http::response      prints the answer
 //! ```
 //!
-//! Arrows point one way: `main -> service -> server -> {api, auth, http}` and `api -> {auth, http}`.
-//! `http` and `auth` never name each other, nor `api`. All of them may use the rooms below:
+//! Arrows point one way: `main -> service -> server -> {admin, api, auth, http}`,
+//! `admin -> {api, auth, http}` and `api -> {auth, http}`. `http` and `auth` never name each other,
+//! nor `api`. All of them may use the rooms below:
 //!
 //! ```text
 //! config              settings, checked once; uses tls, network, escape and file
@@ -127,6 +128,8 @@
 #![deny(missing_docs)]
 
 // For the binary, the tests and the fuzzers. What is for everybody is named below.
+#[doc(hidden)]
+pub mod admin;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]

@@ -5,27 +5,33 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{self, Handle};
 
+use crate::admin::{self, Admin, Watching};
 use crate::api::{Auth, Gate};
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::JwksSettings;
 use crate::auth::{Authenticator, Jwks, TokenCache, Verifier};
-use crate::config::Config;
+use crate::config::{AdminAddress, Config};
 use crate::http::cors::Cors;
 use crate::http::forwarded::Forwarded;
-use crate::http::limits::TooLittleSpace;
+use crate::http::limits::{Load, TooLittleSpace};
 use crate::http::listener::{ListenError, Listener, Running};
 use crate::http::service::{Handler, Role, Service, Timeouts};
 use crate::http::socket::{Address, Listening};
 use crate::systemd::{self, StatusPart};
 use crate::tls::{self, Certificate, probe};
+
+/// Address space for the stack of the thread that waits for a drain.
+const DELAY_STACK_SIZE: usize = 64 * 1024;
 
 /// A running server.
 #[derive(Debug)]
@@ -35,6 +41,12 @@ pub struct Server {
     /// None: plain HTTP.
     certificate: Option<Arc<Certificate>>,
     running: Running,
+    /// The admin address, if there is one.
+    watching: Option<Watching>,
+    /// Whether it has been told to stop.
+    is_stopping: Arc<AtomicBool>,
+    /// How long everything is still served after that.
+    drain_delay: Duration,
     /// The wait for signals, if there is one. The end of the server ends it.
     signals: Arc<OnceLock<Handle>>,
 }
@@ -48,6 +60,8 @@ pub struct StartError(pub(crate) StartFault);
 pub(crate) enum StartFault {
     /// The address cannot be listened on.
     Bind(SocketAddr, io::Error),
+    /// The admin address cannot be listened on.
+    Admin(AdminAddress, io::Error),
     /// The sockets that were passed to this process cannot be used.
     Sockets(io::Error),
     /// The process is not allowed enough memory.
@@ -63,7 +77,11 @@ impl StartError {
     /// may succeed.
     pub fn exit_code(&self) -> u8 {
         match &self.0 {
-            StartFault::Bind(_, error) if error.kind() != io::ErrorKind::AddrNotAvailable => 78,
+            StartFault::Bind(_, error) | StartFault::Admin(_, error)
+                if error.kind() != io::ErrorKind::AddrNotAvailable =>
+            {
+                78
+            }
             StartFault::TokenCache(_) | StartFault::Memory(_) => 78,
             _ => 1,
         }
@@ -98,6 +116,22 @@ impl fmt::Display for StartError {
                     ),
                 }
             }
+            StartFault::Admin(address, error) => {
+                let advice = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "which is in use: write another one, or remove what is there".to_owned()
+                    }
+                    io::ErrorKind::NotFound => "whose folder does not exist: create it".to_owned(),
+                    io::ErrorKind::PermissionDenied => {
+                        "which this user may not use: write another one".to_owned()
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        "which is not an address of this host (now): write one that is".to_owned()
+                    }
+                    _ => format!("cannot listen there: {error}"),
+                };
+                write!(f, "ADMIN_LISTEN is {address}, {advice}")
+            }
             StartFault::Sockets(error) => {
                 write!(f, "cannot use the sockets passed by systemd: {error}")
             }
@@ -124,7 +158,7 @@ impl Server {
         config: &Config,
         handler: impl FnOnce(Auth) -> H,
     ) -> Result<Server, StartError> {
-        let listener = Listener::bind(config.listen, config.max_connections, config.tls.is_some());
+        let listener = Listener::bind(config.listen, load(config));
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartFault::Bind(config.listen, error),
             ListenError::Memory(error) => StartFault::Memory(error),
@@ -142,7 +176,7 @@ impl Server {
         config: &Config,
         handler: impl FnOnce(Auth) -> H,
     ) -> Result<Server, StartError> {
-        let listener = Listener::adopt(sockets, config.max_connections, config.tls.is_some());
+        let listener = Listener::adopt(sockets, load(config));
         let listener = listener.map_err(|error| match error {
             ListenError::Socket(error) => StartFault::Sockets(error),
             ListenError::Memory(error) => StartFault::Memory(error),
@@ -157,6 +191,7 @@ impl Server {
         handler: impl FnOnce(Auth) -> H,
     ) -> Result<Server, StartFault> {
         let addresses = listener.addresses().to_vec();
+        let admin = bind_admin(config)?;
         let cache = token_cache(config.token_cache_size)?;
         let certificate = start_certificate(config)?;
         let tls = certificate.clone().map(tls::server_config);
@@ -174,15 +209,16 @@ impl Server {
         );
         let auth = Auth::new(Authenticator::new(verifier, jwks.clone(), cache));
         let handler = handler(auth.clone());
+        let timeouts = Timeouts {
+            head: config.head_timeout,
+            idle: config.idle_timeout,
+            write: config.write_timeout,
+        };
         let service = Service {
             role: Role::Public,
             handler: guarded(handler, auth, config.forward_auth_path.clone()),
             cors: Cors::new(config.origins.clone()),
-            timeouts: Timeouts {
-                head: config.head_timeout,
-                idle: config.idle_timeout,
-                write: config.write_timeout,
-            },
+            timeouts,
             bodies: Arc::default(),
             tls,
             unlogged_path: Some(probe_path),
@@ -192,6 +228,15 @@ impl Server {
             },
         };
         let running = listener.start(service).map_err(StartFault::Thread)?;
+        let is_stopping: Arc<AtomicBool> = Arc::default();
+        let watched = Admin {
+            jwks: jwks.clone(),
+            running: running.clone(),
+            is_stopping: Arc::clone(&is_stopping),
+            certificate: certificate.clone(),
+        };
+        let watching = admin.map(|bound| bound.start(watched, timeouts));
+        let watching = watching.transpose().map_err(StartFault::Thread)?;
         let signals: Arc<OnceLock<Handle>> = Arc::default();
         let waiting = Arc::clone(&signals);
         running.on_finished(move || {
@@ -204,6 +249,9 @@ impl Server {
             jwks,
             certificate,
             running,
+            watching,
+            is_stopping,
+            drain_delay: config.drain_delay,
             signals,
         })
     }
@@ -219,16 +267,20 @@ impl Server {
     /// Accepts no more connections and lets the requests in progress finish, 10 s at most.
     /// Returns at once; [`wait`](Server::wait) returns when it is done.
     pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
         self.running.drain();
     }
 
     /// Blocks until the server has stopped.
     pub fn wait(self) {
         self.running.wait();
+        if let Some(watching) = self.watching {
+            watching.end();
+        }
     }
 
-    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it. SIGHUP fetches the keys and
-    /// reads the certificate again.
+    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it, after the delay that is set;
+    /// a second one ends that. SIGHUP fetches the keys and reads the certificate again.
     pub fn wait_for_signals(self, mut signals: Signals) {
         // From here on, the end of the server also ends the wait below.
         let _ = self.signals.set(signals.0.handle());
@@ -245,11 +297,39 @@ impl Server {
                 }
             } else {
                 systemd::stopping();
-                self.stop();
-                break;
+                if self.is_stopping.swap(true, Ordering::Relaxed) || !self.stop_later() {
+                    self.stop();
+                    break;
+                }
             }
         }
         self.wait();
+    }
+
+    /// Stops after the delay, if there is one, and then also ends the wait for signals. Returns
+    /// whether that has been arranged.
+    fn stop_later(&self) -> bool {
+        let (delay, running) = (self.drain_delay, self.running.clone());
+        let signals = Arc::clone(&self.signals);
+        if delay.is_zero() {
+            return false;
+        }
+        let stop = move || {
+            thread::sleep(delay);
+            running.drain();
+            if let Some(signals) = signals.get() {
+                signals.close();
+            }
+        };
+        let thread = thread::Builder::new().name("drain".into());
+        let started = thread.stack_size(DELAY_STACK_SIZE).spawn(stop);
+        if started.is_ok() {
+            info!(
+                "draining in {} s; until then all is served",
+                delay.as_secs()
+            );
+        }
+        started.is_ok()
     }
 }
 
@@ -274,6 +354,25 @@ fn guarded<H: Handler + 'static>(handler: H, auth: Auth, gate: Option<String>) -
         Some(path) => Box::new(Gate::new(path, auth, handler)),
         None => Box::new(handler),
     }
+}
+
+/// What the server is to serve.
+fn load(config: &Config) -> Load {
+    Load {
+        connections: config.max_connections,
+        over_tls: config.tls.is_some(),
+        with_admin: config.admin.is_some(),
+    }
+}
+
+fn bind_admin(config: &Config) -> Result<Option<admin::Bound>, StartFault> {
+    let Some(address) = &config.admin else {
+        return Ok(None);
+    };
+    let bound = admin::Bound::bind(address);
+    bound
+        .map(Some)
+        .map_err(|error| StartFault::Admin(address.clone(), error))
 }
 
 /// Starts the thread that renews the certificate, if there is one.

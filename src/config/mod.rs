@@ -5,6 +5,7 @@
 //!
 //! A new setting is one entry in the table in `settings.rs` and one field of [`Config`].
 
+mod admin;
 mod dotenv;
 mod gate;
 mod host;
@@ -28,6 +29,7 @@ use self::proxy::needs_none;
 use self::report::Report;
 use self::settings::{Settings, Written};
 
+pub use self::admin::AdminAddress;
 pub use self::report::ConfigError;
 pub use self::settings::{VARIABLES, help};
 pub use self::variable::Variable;
@@ -91,6 +93,12 @@ pub struct Config {
     /// The proxies whose word about their clients the log takes.
     #[doc(hidden)]
     pub trusted_proxies: Trusted,
+    /// Where those who watch are answered; none: nowhere.
+    #[doc(hidden)]
+    pub admin: Option<AdminAddress>,
+    /// How long everything is still served after a signal to stop.
+    #[doc(hidden)]
+    pub drain_delay: Duration,
     /// The level below which nothing is logged.
     #[doc(hidden)]
     pub log_level: LevelFilter,
@@ -182,6 +190,8 @@ impl Settings {
             clock_leeway: self.clock_leeway_seconds,
             forward_auth_path: self.forward_auth_path,
             trusted_proxies: self.trusted_proxies,
+            admin: self.admin_listen,
+            drain_delay: self.drain_delay_seconds,
             log_level: self.rust_log,
         }
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use ureq::Proxy;
 use ureq::tls::Certificate;
 
+use super::admin::{AdminAddress, admin_address};
 use super::gate::{forward_auth_path, trusted_proxies};
 use super::host::{domain, origins};
 use super::proxy::{masked, proxy};
@@ -109,6 +110,10 @@ settings! {
         "none", "path at which proxies ask whether a request may pass";
     TRUSTED_PROXIES trusted_proxies: Trusted = optional(trusted_proxies),
         "none", "proxies whose X-Forwarded-For the log believes";
+    ADMIN_LISTEN admin_listen: Option<AdminAddress> = optional(admin_address),
+        "none", "address and port, or path of a Unix socket, for health and metrics";
+    DRAIN_DELAY_SECONDS drain_delay_seconds: Duration = defaulted(seconds(0..=60)),
+        "0", "how long /readyz warns before a drain begins";
     RUST_LOG rust_log: LevelFilter = defaulted(log_level),
         "info", "error, warn, info, debug or trace";
 }

@@ -24,6 +24,7 @@ struct Count {
 
 /// The threads. Each runs `work` until it returns.
 pub struct Crew {
+    name: &'static str,
     size: usize,
     count: Mutex<Count>,
     /// A copy of [`Count::serving`], to be read without the lock.
@@ -37,8 +38,18 @@ impl Crew {
     /// everything.
     pub fn new() -> Arc<Crew> {
         let processors = thread::available_parallelism().map_or(1, |count| count.get());
+        Crew::of("worker", processors.max(2))
+    }
+
+    /// A crew of one thread, for handlers that never wait.
+    pub fn of_one(name: &'static str) -> Arc<Crew> {
+        Crew::of(name, 1)
+    }
+
+    fn of(name: &'static str, size: usize) -> Arc<Crew> {
         Arc::new_cyclic(|itself| Crew {
-            size: processors.max(2),
+            name,
+            size,
             count: Mutex::default(),
             serving: AtomicUsize::new(0),
             work: OnceLock::new(),
@@ -91,7 +102,7 @@ impl Crew {
         }
         let crew = self.itself.upgrade();
         let thread = thread::Builder::new()
-            .name("worker".into())
+            .name(self.name.into())
             .stack_size(STACK_SIZE);
         let started = thread.spawn(move || {
             let Some(crew) = crew else { return };

@@ -38,9 +38,9 @@ use super::intake::Intake;
 use super::life::Life;
 use super::lock::lock;
 use super::orphans::Orphans;
-use super::places::{self, Places};
+use super::places::{self, Counts, Places};
 use super::poller::{Poller, Readiness, Watched};
-use super::service::{Context, Service};
+use super::service::{Context, Role, Service};
 use super::table::{Slot, Table};
 use super::timers::Timers;
 use crate::logging::{STRANGERS_LOG_INTERVAL, Throttle};
@@ -68,7 +68,10 @@ impl Engine {
     pub fn new(service: Service, poller: Poller, intake: Intake, capacity: usize) -> Arc<Engine> {
         // Some connections are in the hands of workers and not counted as places.
         let numbers = 2 * capacity + 4 * 1024;
-        let crew = Crew::new();
+        let crew = match service.role {
+            Role::Public => Crew::new(),
+            Role::Admin => Crew::of_one("admin"),
+        };
         Arc::new(Engine {
             orphans: Orphans::new(places::max_leaving(capacity), service.timeouts.write),
             service,
@@ -294,6 +297,11 @@ impl Engine {
     /// How many connections have places.
     pub fn places_used(&self) -> usize {
         self.lock_places().used()
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> Counts {
+        self.lock_places().counts()
     }
 
     /// The stage of the server's life.

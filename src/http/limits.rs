@@ -32,6 +32,49 @@ const WAITING_SPACE: u64 = STACK_SIZE as u64 + 64 * KIB;
 /// that much is available.
 const ARENA: u64 = 64 * MIB;
 
+/// Places on the admin address.
+pub const ADMIN_PLACES: usize = 16;
+/// Descriptors for the admin address besides its connections: listener, poller with its timer and
+/// wake-up events, a folder that is read, and a connection just accepted.
+const ADMIN_DESCRIPTORS: usize = 8;
+/// Address space for the admin address: its thread, and its connections.
+const ADMIN_SPACE: u64 = 4 * MIB;
+
+/// What a process is to serve.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Connections at once.
+    pub connections: usize,
+    /// Whether over TLS, which takes more memory.
+    pub over_tls: bool,
+    /// Whether there is an admin address besides.
+    pub with_admin: bool,
+}
+
+impl Load {
+    fn reserved_descriptors(self) -> usize {
+        let of_admin = ADMIN_DESCRIPTORS
+            + ADMIN_PLACES
+            + max_newcomers(ADMIN_PLACES)
+            + max_leaving(ADMIN_PLACES);
+        RESERVED_DESCRIPTORS + if self.with_admin { of_admin } else { 0 }
+    }
+
+    fn reserved_space(self) -> u64 {
+        RESERVED_SPACE + if self.with_admin { ADMIN_SPACE } else { 0 }
+    }
+
+    /// The address space that the process needs with so many connections.
+    fn space_for(self, connections: usize) -> u64 {
+        let each = match self.over_tls {
+            true => TLS_CONNECTION_SPACE,
+            false => CONNECTION_SPACE,
+        };
+        let waiting = connections.min(MAX_WAITING) as u64;
+        self.reserved_space() + connections as u64 * each + waiting * WAITING_SPACE
+    }
+}
+
 /// There is too little address space for a single connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLittleSpace {
@@ -54,30 +97,31 @@ impl fmt::Display for TooLittleSpace {
 
 impl Error for TooLittleSpace {}
 
-/// How many of `wanted` connections the limits of this process allow. Raises the limit of
-/// descriptors as far as needed and allowed. Connections over TLS need more memory.
+/// How many of the wanted connections the limits of this process allow. Raises the limit of
+/// descriptors as far as needed and allowed.
 ///
 /// # Errors
 /// [`TooLittleSpace`].
-pub fn raise_and_fit(wanted: usize, over_tls: bool) -> Result<usize, TooLittleSpace> {
-    let space = match over_tls {
-        true => TLS_CONNECTION_SPACE,
-        false => CONNECTION_SPACE,
-    };
-    fit_address_space(fit_descriptors(wanted), space)
+pub fn raise_and_fit(load: Load) -> Result<usize, TooLittleSpace> {
+    let connections = fit_descriptors(load);
+    fit_address_space(Load {
+        connections,
+        ..load
+    })
 }
 
-/// How many of `wanted` connections the limit of the address space allows, if there is a limit.
+/// How many of the wanted connections the limit of the address space allows, if there is a limit.
 ///
 /// The server survives a thread that cannot be started, but a failed allocation ends the process.
 /// So connections must leave enough for everything else.
-fn fit_address_space(wanted: usize, space: u64) -> Result<usize, TooLittleSpace> {
+fn fit_address_space(load: Load) -> Result<usize, TooLittleSpace> {
+    let wanted = load.connections;
     let limit = getrlimit(Resource::As);
     let (Some(current), Some(used)) = (limit.current, address_space()) else {
         return Ok(wanted);
     };
     let free = current.saturating_sub(used);
-    let needed = space_for(wanted, space);
+    let needed = load.space_for(wanted);
     let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let is_glibc = cfg!(target_env = "gnu");
     if free >= needed + if is_glibc { 8 * processors * ARENA } else { 0 } {
@@ -100,10 +144,10 @@ fn fit_address_space(wanted: usize, space: u64) -> Result<usize, TooLittleSpace>
     }
     let fitting = (1..wanted)
         .rev()
-        .find(|count| space_for(*count, space) <= free);
-    let (limit, reserved) = (current / MIB, RESERVED_SPACE / MIB);
+        .find(|count| load.space_for(*count) <= free);
+    let (limit, reserved) = (current / MIB, load.reserved_space() / MIB);
     let Some(fitting) = fitting else {
-        let least = (used + space_for(1, space)).div_ceil(MIB);
+        let least = (used + load.space_for(1)).div_ceil(MIB);
         return Err(TooLittleSpace { limit, least });
     };
     warn!(
@@ -111,12 +155,6 @@ fn fit_address_space(wanted: usize, space: u64) -> Result<usize, TooLittleSpace>
          only, and keeps {reserved} MiB for other uses: serving {fitting} connections at once"
     );
     Ok(fitting)
-}
-
-/// The address space that the process needs with so many connections, each with so much.
-fn space_for(connections: usize, space: u64) -> u64 {
-    let waiting = connections.min(MAX_WAITING) as u64;
-    RESERVED_SPACE + connections as u64 * space + waiting * WAITING_SPACE
 }
 
 /// The address space that this process uses now, in bytes, if it can be read.
@@ -129,10 +167,12 @@ fn address_space() -> Option<u64> {
     Some(kib * KIB)
 }
 
-/// How many of `wanted` connections the descriptor limit allows. The soft limit is raised first.
-fn fit_descriptors(wanted: usize) -> usize {
+/// How many of the wanted connections the descriptor limit allows. The soft limit is raised first.
+fn fit_descriptors(load: Load) -> usize {
+    let wanted = load.connections;
+    let other = load.reserved_descriptors();
     // Newcomers and leaving connections have descriptors but no places.
-    let reserved = |places| RESERVED_DESCRIPTORS + max_newcomers(places) + max_leaving(places);
+    let reserved = |places| other + max_newcomers(places) + max_leaving(places);
     let needed = |connections| (connections + reserved(connections)) as u64;
     let limit = getrlimit(Resource::Nofile);
     let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed(wanted));

@@ -14,14 +14,17 @@ use socket2::{Domain, Protocol, Type};
 use super::engine::Engine;
 use super::intake::Intake;
 use super::life::Stage;
-use super::limits::{self, TooLittleSpace};
+use super::limits::{self, ADMIN_PLACES, Load, TooLittleSpace};
+use super::places::Counts;
 use super::poller::Poller;
-use super::service::Service;
+use super::service::{Role, Service};
 use super::socket::{Address, BUFFER_SIZE, Listening};
 
 /// Connections the kernel keeps until they are accepted, if the system allows as many. One that
 /// finds the queue full is tried again by its peer a second later.
 const BACKLOG: i32 = 4096;
+/// The same for the admin address.
+pub const ADMIN_BACKLOG: i32 = 64;
 /// The longest drain.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
@@ -63,43 +66,46 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`, for at most `max_connections` at once, `over_tls` or not. Connections queue
-    /// from here on.
+    /// Binds `address`, for as many connections as the limits of the process allow. Connections
+    /// queue from here on.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(
-        address: SocketAddr,
-        max_connections: usize,
-        over_tls: bool,
-    ) -> Result<Listener, ListenError> {
-        let sockets = vec![Listening::Tcp(bind(address)?)];
-        Listener::new(sockets, true, max_connections, over_tls)
+    pub fn bind(address: SocketAddr, load: Load) -> Result<Listener, ListenError> {
+        let sockets = vec![Listening::Tcp(bind(address, BACKLOG)?)];
+        let capacity = limits::raise_and_fit(load).map_err(ListenError::Memory)?;
+        Ok(Listener::new(sockets, true, capacity)?)
     }
 
-    /// Accepts from `sockets` that listen already, at most `max_connections` at once. The sockets
-    /// outlive this process: a drain leaves the connections in their backlog to the next one.
+    /// Accepts from `sockets` that listen already. The sockets outlive this process: a drain leaves
+    /// the connections in their backlog to the next one.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn adopt(
-        sockets: Vec<Listening>,
-        max_connections: usize,
-        over_tls: bool,
-    ) -> Result<Listener, ListenError> {
-        Listener::new(sockets, false, max_connections, over_tls)
+    pub fn adopt(sockets: Vec<Listening>, load: Load) -> Result<Listener, ListenError> {
+        let capacity = limits::raise_and_fit(load).map_err(ListenError::Memory)?;
+        Ok(Listener::new(sockets, false, capacity)?)
     }
 
-    fn new(
-        sockets: Vec<Listening>,
-        owns_sockets: bool,
-        max_connections: usize,
-        over_tls: bool,
-    ) -> Result<Listener, ListenError> {
+    /// Binds `address` for administration. What that takes is in the [`Load`] of the other listener.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind_admin(address: SocketAddr) -> io::Result<Listener> {
+        Listener::of_admin(Listening::Tcp(bind(address, ADMIN_BACKLOG)?))
+    }
+
+    /// As [`bind_admin`](Listener::bind_admin), on a socket that listens already.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of_admin(socket: Listening) -> io::Result<Listener> {
+        Listener::new(vec![socket], true, ADMIN_PLACES)
+    }
+
+    fn new(sockets: Vec<Listening>, owns_sockets: bool, capacity: usize) -> io::Result<Listener> {
         let addresses = sockets.iter().map(Listening::address);
         let addresses = addresses.collect::<io::Result<_>>()?;
-        let capacity =
-            limits::raise_and_fit(max_connections, over_tls).map_err(ListenError::Memory)?;
         Ok(Listener {
             sockets,
             owns_sockets,
@@ -125,11 +131,12 @@ impl Listener {
     /// If the threads cannot be started or the sockets cannot be used.
     pub fn start(self, service: Service) -> io::Result<Running> {
         let intake = Intake::new(self.sockets, self.owns_sockets, service.timeouts.write)?;
-        let is_secure = service.tls.is_some();
+        let (role, is_secure) = (service.role, service.tls.is_some());
         let engine = Engine::new(service, self.poller, intake, self.capacity);
         engine.start()?;
         for address in &self.addresses {
             match address {
+                address if role == Role::Admin => info!("health and metrics at {address}"),
                 Address::Tcp(address) if is_secure => info!("listening on https://{address}"),
                 address => info!("listening on {address}"),
             }
@@ -169,6 +176,27 @@ impl Running {
         self.engine.life().stage() == Stage::Finished
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> Counts {
+        self.engine.connections()
+    }
+
+    /// Whether it has begun to drain.
+    pub fn is_draining(&self) -> bool {
+        self.engine.life().is_draining()
+    }
+
+    /// Drains within this time. Connections that are left then are closed.
+    pub fn end_within(&self, time: Duration) {
+        self.drain();
+        let stage = self.engine.life().stage();
+        if let Stage::Draining(_) = stage
+            && self.engine.life().wait_for_stage_after(stage, Some(time)) != Stage::Finished
+        {
+            self.engine.cut_off();
+        }
+    }
+
     /// Waits until a drain starts, and then for its end, at most 10 s.
     pub fn wait(&self) {
         self.engine
@@ -185,7 +213,7 @@ impl Running {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -200,6 +228,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     set_socket_send_buffer_size(&socket, BUFFER_SIZE)?;
     set_socket_recv_buffer_size(&socket, BUFFER_SIZE)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     Ok(socket.into())
 }

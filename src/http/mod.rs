@@ -23,6 +23,7 @@ pub mod request;
 pub mod response;
 pub mod service;
 pub mod socket;
+pub mod socket_file;
 mod table;
 mod timers;
 pub mod tls;

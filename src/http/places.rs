@@ -102,6 +102,19 @@ struct Tickets {
     settled: usize,
 }
 
+/// How many connections there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Places.
+    pub capacity: usize,
+    /// Connections with places.
+    pub placed: usize,
+    /// Newcomers, which wait for places.
+    pub waiting: usize,
+    /// Connections whose last answer is written.
+    pub leaving: usize,
+}
+
 /// The connections with places, and the newcomers that wait for one.
 #[derive(Debug)]
 pub struct Places {
@@ -142,6 +155,16 @@ impl Places {
     /// How many places are taken.
     pub fn used(&self) -> usize {
         self.holders.len()
+    }
+
+    /// How many connections there are.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            capacity: self.capacity,
+            placed: self.used(),
+            waiting: self.newcomers.len(),
+            leaving: self.leaving.len(),
+        }
     }
 
     /// Whether a newcomer would have to wait.

@@ -10,6 +10,7 @@
 use std::io;
 use std::mem::{discriminant, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,8 @@ const STACK_SIZE: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Certificate {
     in_force: RwLock<Arc<CertifiedKey>>,
+    /// Its end, in seconds since 1970.
+    not_after: AtomicI64,
     /// Whether the files are to be read again now.
     is_wanted: Mutex<bool>,
     wanted: Condvar,
@@ -76,14 +79,21 @@ impl Certificate {
         take(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
+    /// The end of the certificate in force.
+    pub fn not_after(&self) -> Timestamp {
+        Timestamp(self.not_after.load(Ordering::Relaxed))
+    }
+
     fn in_force(&self) -> Arc<CertifiedKey> {
         let in_force = self.in_force.read();
         Arc::clone(&in_force.unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put_in_force(&self, certified: Arc<CertifiedKey>) {
+    fn put_in_force(&self, pair: &Pair) {
         let in_force = self.in_force.write();
-        *in_force.unwrap_or_else(PoisonError::into_inner) = certified;
+        *in_force.unwrap_or_else(PoisonError::into_inner) = Arc::clone(&pair.certified);
+        let not_after = pair.validity.not_after.0;
+        self.not_after.store(not_after, Ordering::Relaxed);
     }
 }
 
@@ -112,6 +122,7 @@ impl Keeper {
     fn new(pair: Pair, report: fn(&str), now: Timestamp) -> (Keeper, Vec<Line>) {
         let certificate = Certificate {
             in_force: RwLock::new(Arc::clone(&pair.certified)),
+            not_after: AtomicI64::new(pair.validity.not_after.0),
             is_wanted: Mutex::default(),
             wanted: Condvar::new(),
         };
@@ -162,7 +173,7 @@ impl Keeper {
     fn renew(&mut self, pair: Pair, is_wanted: bool, lines: &mut Vec<Line>) {
         let is_new = pair.certified.cert != self.pair.certified.cert;
         let was_exposed = self.pair.exposed;
-        self.certificate.put_in_force(Arc::clone(&pair.certified));
+        self.certificate.put_in_force(&pair);
         self.pair = pair;
         if is_new {
             self.warned = None;

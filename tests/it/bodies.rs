@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern::http::body::{Bodies, MAX_BODY};
+use postern::http::limits::Load;
 use postern::http::listener::{Listener, Running};
 use postern::http::service::{Service, Timeouts};
 use postern::http::socket::Address;
@@ -34,7 +35,12 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), 100, false).unwrap();
+        let load = Load {
+            connections: 100,
+            over_tls: false,
+            with_admin: false,
+        };
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), load).unwrap();
         let Address::Tcp(addr) = listener.addresses()[0] else {
             panic!("bound to an IP address");
         };

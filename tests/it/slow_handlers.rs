@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use postern::blocking;
+use postern::http::limits::Load;
 use postern::http::listener::{Listener, Running};
 use postern::http::request::Request;
 use postern::http::response::Response;
@@ -88,8 +89,12 @@ struct Server {
 
 impl Server {
     fn start(max_connections: usize) -> Server {
-        let listener =
-            Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), max_connections, false).unwrap();
+        let load = Load {
+            connections: max_connections,
+            over_tls: false,
+            with_admin: false,
+        };
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), load).unwrap();
         let Address::Tcp(addr) = listener.addresses()[0] else {
             panic!("bound to an IP address");
         };

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use log::info;
+use log::log;
 
 use super::Engine;
 use crate::http::connection::Buffers;
@@ -20,7 +20,11 @@ impl Engine {
     pub(super) fn begin_drain(&self, buffers: &mut Buffers) {
         self.end_intake(buffers);
         let mut places = self.lock_places();
-        info!("draining {} connections", places.used());
+        log!(
+            self.service.role.log_level(),
+            "draining {} connections",
+            places.used()
+        );
         if let Some(until) = self.life.drain() {
             places.limit_newcomers(until);
         }

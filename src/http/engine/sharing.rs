@@ -13,7 +13,7 @@ use crate::http::connection::{Buffers, Close, Event, Next};
 use crate::http::places::{self, Members, Places};
 use crate::http::poller::{Readiness, Watched};
 use crate::http::response::{self, Persistence, Response};
-use crate::http::service::Lifecycle;
+use crate::http::service::{Lifecycle, Role};
 use crate::metrics;
 
 impl Engine {
@@ -72,9 +72,11 @@ impl Engine {
             } else {
                 "503"
             };
-            warn!(
-                "{peer} {what}: all connections are busy ({others} more since the last such line)"
-            );
+            let busy = match self.service.role {
+                Role::Public => "all connections",
+                Role::Admin => "all connections of the admin address",
+            };
+            warn!("{peer} {what}: {busy} are busy ({others} more since the last such line)");
         }
         member.placed = Some(Instant::now());
         member.has_left = true;
