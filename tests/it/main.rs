@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+
+mod admin;
 mod bodies;
 mod cache;
 mod clock;

@@ -1,6 +1,9 @@
 //! The base of the black-box tests, the benchmarks and the demo: a stand-in Auth0 tenant, its
 //! tokens, a raw HTTP client and, for the tests, the spawned server.
 
+// Only some of the tests need it.
+#[allow(dead_code)]
+pub mod admin;
 pub mod besieged;
 // Not all of its users need all kinds of keys.
 #[allow(dead_code)]
@@ -8,6 +11,9 @@ pub mod certificates;
 pub mod client;
 pub mod contract;
 pub mod crowd;
+// The tests of the admin address use it.
+#[allow(dead_code)]
+pub mod exposition;
 pub mod forge;
 // Only the tests need it.
 #[allow(dead_code)]
