@@ -1,10 +1,11 @@
 //! What is counted: the rooms add to it, and the admin address prints it.
 //!
 //! Nothing here takes a lock. What each request adds to is kept once for each of a few groups of
-//! threads, so that processors do not wait for each other's cache lines. What is rarer is one number
-//! for all.
+//! threads, so that processors do not wait for each other's cache lines. What is rarer is one
+//! number for all.
 //!
-//! No text from the network is kept: labels are variants of the enums here, or texts of the program.
+//! No text from the network is kept: labels are variants of the enums here, or texts of the
+//! program.
 
 mod histogram;
 mod labels;

@@ -279,8 +279,8 @@ impl Server {
         }
     }
 
-    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it, after the delay that is set;
-    /// a second one ends that. SIGHUP fetches the keys and reads the certificate again.
+    /// Blocks until the server has stopped. SIGTERM and SIGINT stop it, after the delay that is
+    /// set; a second one ends that. SIGHUP fetches the keys and reads the certificate again.
     pub fn wait_for_signals(self, mut signals: Signals) {
         // From here on, the end of the server also ends the wait below.
         let _ = self.signals.set(signals.0.handle());

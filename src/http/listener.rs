@@ -87,7 +87,8 @@ impl Listener {
         Ok(Listener::new(sockets, false, capacity)?)
     }
 
-    /// Binds `address` for administration. What that takes is in the [`Load`] of the other listener.
+    /// Binds `address` for administration. What that takes is in the [`Load`] of the other
+    /// listener.
     ///
     /// # Errors
     /// What the system says.

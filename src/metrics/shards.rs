@@ -21,8 +21,8 @@ const STATUSES: [u16; 29] = [
 /// Groups of threads. More than processors of most hosts that postern is for.
 const SHARDS: usize = 8;
 
-/// The counts of a group of threads. Aligned, so that no two groups share a cache line, nor the pair
-/// of them that some processors fetch together.
+/// The counts of a group of threads. Aligned, so that no two groups share a cache line, nor the
+/// pair of them that some processors fetch together.
 #[repr(align(128))]
 struct Shard {
     /// By status; the last row is for requests without a route.
@@ -115,8 +115,8 @@ pub struct RequestCount {
     pub count: u64,
 }
 
-/// The requests so far. Combinations that have not occurred are left out, but for that of an unknown
-/// path and 404.
+/// The requests so far. Combinations that have not occurred are left out, but for that of an
+/// unknown path and 404.
 pub fn requests() -> Vec<RequestCount> {
     let mut counts = Vec::new();
     for row in 0..=MAX_ROUTES {

@@ -2,7 +2,8 @@ use std::thread;
 
 use super::*;
 
-/// The counts are those of the process, and tests run at the same time: each uses routes of its own.
+/// The counts are those of the process, and tests run at the same time: each uses routes of its
+/// own.
 fn count(route: &str, status: Option<u16>) -> u64 {
     let counts = requests();
     let mut matching = counts
