@@ -9,6 +9,7 @@ mod support;
 mod host;
 mod machine;
 mod tls;
+mod watch;
 
 use std::env;
 use std::fs;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
 type Scenario = (&'static str, fn(&mut Host));
 
 /// In this order, each on what the one before has left.
-const SCENARIOS: [Scenario; 23] = [
+const SCENARIOS: [Scenario; 25] = [
     (
         "installed as README.md says, it is ready and answers",
         install,
@@ -103,6 +104,14 @@ const SCENARIOS: [Scenario; 23] = [
     ("a read-only state folder does not stop it", read_only_state),
     ("after a reboot without its tenant it lets users in", reboot),
     ("it is upgraded as README.md says", upgrade),
+    (
+        "the unit gives the admin address a folder for its socket",
+        watch::socket,
+    ),
+    (
+        "for the delay it is not ready but serves, and the unit allows it the time",
+        watch::delay,
+    ),
     (
         "ten restarts with the socket unit fail no request",
         restarts_under_load,
