@@ -4,7 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-
 mod admin;
 mod bodies;
 mod cache;
