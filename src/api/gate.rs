@@ -12,6 +12,7 @@ use super::access::Auth;
 use crate::auth::Claims;
 use crate::http::response::{Prepared, Response};
 use crate::http::{Answer, Handler, Request};
+use crate::metrics::Reason;
 
 /// The most bytes that the three headers take together, with their names and line ends. Proxies
 /// hold the head of an answer in buffers of a fixed size.
@@ -53,6 +54,8 @@ impl<H: Handler> Handler for Gate<H> {
         if request.path() != self.path {
             return self.inner.handle(request);
         }
+        // Its path is set by the operator, and the names of routes are texts of the program.
+        request.set_route("forward-auth");
         let access = self.auth.authenticate(request)?;
         Ok(decide(access.claims(), request.query()))
     }
@@ -110,6 +113,7 @@ fn too_large(size: usize) -> Response {
          possible."
     );
     Response::detailed_error(403, "Permission denied", "claims_too_large", &description)
+        .refusing(Reason::Permission)
 }
 
 /// As for a route that needs these permissions.
@@ -123,6 +127,7 @@ fn denied(query: &str) -> Response {
     let challenge = challenge(&needed.unwrap_or_default());
     Response::detailed_error(403, "Permission denied", "insufficient_scope", &description)
         .with_header("WWW-Authenticate", &challenge)
+        .refusing(Reason::Permission)
 }
 
 /// The challenge to a token that lacks one of these permissions.

@@ -617,6 +617,8 @@ fn help_and_version_go_to_standard_output() {
             ("CLOCK_LEEWAY_SECONDS", "5"),
             ("FORWARD_AUTH_PATH", "none"),
             ("TRUSTED_PROXIES", "none"),
+            ("ADMIN_LISTEN", "none"),
+            ("DRAIN_DELAY_SECONDS", "0"),
             ("RUST_LOG", "info"),
         ] {
             let row = format!("  {name:22}  {default:9}  ");
