@@ -3,13 +3,16 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ureq::http::Response;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::Certificate;
 use ureq::{Agent, Body, Error, Proxy};
 
+mod connect;
+
+use self::connect::Names;
+pub use self::connect::{Progress, Watch};
 use super::key_set::{KeySet, KeySetError};
 use crate::metrics;
 
@@ -24,6 +27,7 @@ pub struct Fetcher {
     url: String,
     extra_roots: Vec<Certificate<'static>>,
     proxy: Option<Proxy>,
+    watch: Watch,
 }
 
 /// What a fetch asks for.
@@ -157,7 +161,13 @@ impl Fetcher {
             url: format!("https://{domain}/.well-known/jwks.json"),
             extra_roots,
             proxy,
+            watch: Watch::default(),
         }
+    }
+
+    /// The same, which tells `watch` how far each fetch has come.
+    pub fn watched_by(self, watch: Watch) -> Fetcher {
+        Fetcher { watch, ..self }
     }
 
     /// The address of the key set.
@@ -218,15 +228,7 @@ impl Fetcher {
     /// Made for each fetch and then dropped: fetches are rare, and the parsed roots would be the
     /// largest object in the process.
     fn agent(&self) -> Agent {
-        let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        let roots = mozilla
-            .map(|certificate| Certificate::from_der(certificate))
-            .chain(self.extra_roots.iter().cloned());
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::from(roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        Agent::config_builder()
+        let config = Agent::config_builder()
             .https_only(true)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -238,9 +240,13 @@ impl Fetcher {
             // Otherwise ureq reads the environment, passes over what it cannot use, and goes
             // directly.
             .proxy(self.proxy.clone())
-            .tls_config(tls)
-            .build()
-            .new_agent()
+            .build();
+        let names = Names {
+            watch: self.watch.clone(),
+            ..Names::default()
+        };
+        let connector = connect::connector(&self.extra_roots, &self.watch);
+        Agent::with_parts(config, connector, names)
     }
 }
 
@@ -344,55 +350,53 @@ fn from_io(error: &io::Error) -> FetchError {
     }
 }
 
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl FetchError {
+    /// The layer that failed, and how.
+    pub fn reason(&self) -> String {
         match self {
-            FetchError::Resolve(text) => {
-                write!(
-                    f,
-                    "name resolution failed: {text} (is AUTH0_DOMAIN right, is there a network?)"
-                )
-            }
-            FetchError::Connect(text) => {
-                write!(
-                    f,
-                    "connecting failed: {text} (behind a proxy, set HTTPS_PROXY)"
-                )
-            }
-            FetchError::Proxy(text) => {
-                write!(
-                    f,
-                    "connecting through the proxy failed: {text} (is HTTPS_PROXY right?)"
-                )
-            }
-            FetchError::Broken(text) => write!(f, "the connection broke off: {text}"),
-            FetchError::Tls(text) => write!(f, "TLS failed: {text}{}", tls_hint(text)),
+            FetchError::Resolve(text) => format!("name resolution failed: {text}"),
+            FetchError::Connect(text) => format!("connecting failed: {text}"),
+            FetchError::Proxy(text) => format!("connecting through the proxy failed: {text}"),
+            FetchError::Broken(text) => format!("the connection broke off: {text}"),
+            FetchError::Tls(text) => format!("TLS failed: {text}"),
             FetchError::Timeout(phase) => {
-                write!(
-                    f,
-                    "no complete answer within {} s ({phase})",
-                    FETCH_TIME.as_secs()
-                )
+                let seconds = FETCH_TIME.as_secs();
+                format!("no complete answer within {seconds} s ({phase})")
             }
             FetchError::Status(status @ 300..400) => {
-                write!(
-                    f,
-                    "the tenant answered HTTP {status}, and redirects are not followed (is \
-                     AUTH0_DOMAIN right?)"
-                )
+                format!("the tenant answered HTTP {status}, and redirects are not followed")
             }
-            FetchError::Status(404) => {
-                f.write_str("the tenant answered HTTP 404 (is AUTH0_DOMAIN right?)")
-            }
-            FetchError::Status(status) => write!(f, "the tenant answered HTTP {status}"),
+            FetchError::Status(status) => format!("the tenant answered HTTP {status}"),
             FetchError::Http(text) => {
-                write!(f, "the tenant's answer is not HTTP as expected: {text}")
+                format!("the tenant's answer is not HTTP as expected: {text}")
             }
-            FetchError::TooLarge => write!(f, "the answer has more than {} KiB", MAX_BYTES / 1024),
-            FetchError::KeySet(error) => write!(f, "{error}"),
+            FetchError::TooLarge => format!("the answer has more than {} KiB", MAX_BYTES / 1024),
+            FetchError::KeySet(error) => error.to_string(),
             FetchError::Panicked => {
-                f.write_str("the fetch panicked, probably because threads or memory ran out")
+                "the fetch panicked, probably because threads or memory ran out".to_owned()
             }
+        }
+    }
+
+    /// What may fix it, if there is something likely.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            FetchError::Resolve(_) => Some("is AUTH0_DOMAIN right, is there a network?"),
+            FetchError::Connect(_) => Some("behind a proxy, set HTTPS_PROXY"),
+            FetchError::Proxy(_) => Some("is HTTPS_PROXY right?"),
+            FetchError::Tls(text) => tls_hint(text),
+            FetchError::Status(300..400 | 404) => Some("is AUTH0_DOMAIN right?"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason())?;
+        match self.hint() {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
         }
     }
 }
@@ -400,16 +404,16 @@ impl fmt::Display for FetchError {
 impl std::error::Error for FetchError {}
 
 /// The most common cause of a failed TLS handshake, as a hint.
-fn tls_hint(text: &str) -> &'static str {
+fn tls_hint(text: &str) -> Option<&'static str> {
     if text.contains("UnknownIssuer") {
-        " (a private CA, or a proxy that opens TLS? put its certificate into SSL_CERT_FILE)"
+        Some("a private CA, or a proxy that opens TLS? put its certificate into SSL_CERT_FILE")
     } else if text.contains("NotValidYet")
         || text.contains("Expired")
         || text.contains("not valid yet")
         || text.contains("expired")
     {
-        " (is this host's clock right?)"
+        Some("is this host's clock right?")
     } else {
-        ""
+        None
     }
 }
