@@ -1,12 +1,18 @@
 //! The two clocks of a host, and the floor below which the wall clock is not believed.
 
 use std::ops::Add;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// How far the wall clock may be behind the floor and still be believed.
-const TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+pub const TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+
+/// The date of this program's source, set by the build script. A clock before it is wrong.
+pub fn program_date() -> SystemTime {
+    let seconds = env!("POSTERN_SOURCE_DATE").parse().unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
 
 /// Time since boot, including suspend (`CLOCK_BOOTTIME`). Intervals are measured with it: the wall
 /// clock jumps when it is set, and `std::time::Instant` stops during suspend.

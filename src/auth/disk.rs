@@ -74,25 +74,50 @@ impl DiskCopy {
         }
     }
 
-    /// Reads the copy, if it is complete, for this issuer, and a well-formed key set. Otherwise
-    /// logs a warning, unless there is no file.
+    /// Reads the copy as [`read`](DiskCopy::read) does. If it cannot be used, logs a warning.
     pub fn load(&mut self) -> Option<(KeySet, Stored)> {
-        let path = self.folder.join(FILE);
-        let loaded = match file::read_regular(&path, MAX_MIB) {
-            Ok(bytes) => self.parse(&bytes),
-            Err(error) if error.is_not_found() => return None,
-            Err(error) => Err(format!("it {error}")),
-        };
-        match loaded {
-            Ok((keys, stored)) => {
+        match self.read() {
+            Ok(Some((keys, stored))) => {
                 self.written = Some((Arc::clone(&stored.text), stored.fetched));
                 Some((keys, stored))
             }
+            Ok(None) => None,
             Err(why) => {
-                warn!("ignoring {}: {why}", path.display());
+                warn!("ignoring {}: {why}", self.path().display());
                 None
             }
         }
+    }
+
+    /// Reads the copy; `None` if there is no file.
+    ///
+    /// # Errors
+    /// Why it cannot be used: it is incomplete, for another issuer, or not a well-formed key set.
+    pub fn read(&self) -> Result<Option<(KeySet, Stored)>, String> {
+        match file::read_regular(&self.path(), MAX_MIB) {
+            Ok(bytes) => self.parse(&bytes).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(format!("it {error}")),
+        }
+    }
+
+    /// Where the copy is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Writes a file into the folder as a new copy is written, and removes it. The copy stays as it
+    /// is, and a process that writes one meanwhile is not disturbed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_write(&self) -> io::Result<()> {
+        let file = self
+            .folder
+            .join(format!("check-{}.tmp", std::process::id()));
+        let written = write_new(&file, b"{}");
+        let removed = fs::remove_file(&file);
+        written.and(removed)
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<(KeySet, Stored), String> {
@@ -163,7 +188,7 @@ impl DiskCopy {
         };
         let temporary = self.folder.join(TEMPORARY);
         let written = write_new(&temporary, &serde_json::to_vec(&record)?)
-            .and_then(|()| fs::rename(&temporary, self.folder.join(FILE)))
+            .and_then(|()| fs::rename(&temporary, self.path()))
             // The rename is durable only after the folder is synced.
             .and_then(|()| File::open(&self.folder)?.sync_all());
         if written.is_err() {

@@ -22,6 +22,7 @@ const MAX_LOGGED_ID: usize = 100;
 pub struct Key {
     id: String,
     algorithm: &'static Algorithm,
+    bits: usize,
     decoding_key: DecodingKey,
     fingerprint: Fingerprint,
 }
@@ -52,6 +53,21 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
+    /// Its `kid`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The `alg` of the tokens it verifies.
+    pub fn algorithm_name(&self) -> &'static str {
+        self.algorithm.name
+    }
+
+    /// Its length as it is usually given: of an RSA key, that of the modulus.
+    pub fn bits(&self) -> usize {
+        self.bits
+    }
+
     /// The only algorithm whose signatures it verifies.
     pub(super) fn algorithm(&self) -> &'static Algorithm {
         self.algorithm
@@ -132,6 +148,11 @@ impl KeySet {
         self.keys.len()
     }
 
+    /// The usable keys, in the order of the set.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
     /// The key with that `kid`.
     pub fn get(&self, id: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.id == id)
@@ -206,6 +227,7 @@ impl Jwk<'_> {
         Ok(Key {
             id: id.to_owned(),
             algorithm,
+            bits: key.bits,
             fingerprint: Fingerprint::of(id, algorithm, &key.parts),
             decoding_key: key.decoding_key,
         })

@@ -36,6 +36,8 @@ impl fmt::Debug for Algorithm {
 pub struct PublicKey {
     /// The key for jsonwebtoken.
     pub decoding_key: DecodingKey,
+    /// Its length as it is usually given.
+    pub bits: usize,
     /// All its numbers. Two keys of an algorithm are the same if and only if these are.
     pub parts: Vec<Vec<u8>>,
 }

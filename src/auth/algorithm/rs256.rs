@@ -20,10 +20,11 @@ pub(super) static RS256: Algorithm = Algorithm {
 fn read_key(members: &KeyMembers<'_>) -> Result<PublicKey, &'static str> {
     let n = members.bytes("n").ok_or("its n is not base64url")?;
     let e = members.bytes("e").ok_or("its e is not base64url")?;
-    check_modulus(&n)?;
+    let bits = check_modulus(&n)?;
     check_exponent(&e)?;
     Ok(PublicKey {
         decoding_key: DecodingKey::from_rsa_raw_components(&n, &e),
+        bits,
         parts: vec![n, e],
     })
 }
@@ -35,7 +36,8 @@ fn bits(number: &[u8]) -> Option<usize> {
     Some(number.len() * 8 - first.leading_zeros() as usize)
 }
 
-fn check_modulus(n: &[u8]) -> Result<(), &'static str> {
+/// Returns its length in bits.
+fn check_modulus(n: &[u8]) -> Result<usize, &'static str> {
     if n.last().is_some_and(|last| last % 2 == 0) {
         return Err("its modulus is even");
     }
@@ -43,7 +45,7 @@ fn check_modulus(n: &[u8]) -> Result<(), &'static str> {
         None => Err("its modulus is empty or has leading zero bytes"),
         Some(..2048) => Err("its modulus is shorter than 2048 bits"),
         Some(8193..) => Err("its modulus is longer than 8192 bits"),
-        Some(_) => Ok(()),
+        Some(bits) => Ok(bits),
     }
 }
 
