@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 
-use super::validity::Validity;
+use super::validity::{Standing, Validity};
 use super::{pem, x509};
 use crate::escape::Escaped;
 
@@ -61,6 +61,54 @@ impl fmt::Debug for Pair {
             .field("files", &self.files)
             .field("validity", &self.validity)
             .finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    /// From when to when the server's certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// What the certificate deserves to be said of; empty if it is valid.
+    pub(super) fn warning(&self, standing: Standing) -> String {
+        let (begin, end) = (self.validity.not_before, self.validity.not_after);
+        match standing {
+            Standing::Valid => String::new(),
+            Standing::NotYet => format!("the TLS certificate is not valid before {begin}"),
+            Standing::Over => format!("the TLS certificate has expired on {end}"),
+            Standing::Soon(days) => {
+                let time = match days {
+                    0 => "less than a day".to_owned(),
+                    1 => "1 day".to_owned(),
+                    days => format!("{days} days"),
+                };
+                format!("the TLS certificate expires in {time}, on {end}")
+            }
+        }
+    }
+
+    /// The same with the setting and the file, and what to do; `None` if it is valid.
+    pub fn concern(&self, standing: Standing) -> Option<Fault> {
+        let hint = match standing {
+            Standing::Valid => return None,
+            Standing::NotYet => ": is this host's clock right?",
+            Standing::Over => ": clients refuse it, renew it (or is this host's clock wrong?)",
+            Standing::Soon(_) => ": renew it",
+        };
+        let advice = self.warning(standing) + hint;
+        let file = &self.files.certificate;
+        Some(Fault::new(CERTIFICATE_SETTING, file, advice))
+    }
+
+    /// A fault if other users have access to the key.
+    pub fn exposure(&self) -> Option<Fault> {
+        let mode = self.exposed?;
+        let advice = format!(
+            "other users of this host have access to it (mode {mode:04o}): take it from them with \
+             chmod o-rwx"
+        );
+        Some(Fault::new(KEY_SETTING, &self.files.key, advice))
     }
 }
 

@@ -29,10 +29,18 @@ use rustls::server::NoServerSessionStorage;
 
 pub use self::certificate::{Fault, Files, Pair};
 pub use self::renewal::Certificate;
+use self::validity::Validity;
 
 /// The only protocol spoken over TLS (RFC 7301). A client that offers others only is refused with
 /// the alert `no_application_protocol`; one that offers none is served.
 const PROTOCOL: &[u8] = b"http/1.1";
+
+/// Who issued a DER certificate, as far as its name tells, and when it is valid; `None` if that is
+/// not what it is.
+pub fn issuer_and_validity(certificate: &[u8]) -> Option<(String, Validity)> {
+    let fields = x509::fields(certificate)?;
+    Some((x509::name_text(fields.issuer), fields.validity))
+}
 
 /// What the sessions of a server with this certificate may be: TLS 1.3 or 1.2 with ring's suites,
 /// HTTP/1.1, resumed by tickets, without early data.

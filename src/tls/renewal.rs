@@ -19,7 +19,7 @@ use log::{Level, error, log};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{CERTIFICATE_SETTING, Fault, KEY_SETTING, Pair, Stamps};
+use super::certificate::{Pair, Stamps};
 use super::validity::{Standing, Timestamp};
 
 /// The pause between two looks at the files.
@@ -200,20 +200,15 @@ impl Keeper {
 
     /// A warning if others have access to the key.
     fn exposure(&self) -> Option<Line> {
-        let mode = self.pair.exposed?;
-        let advice = format!(
-            "other users of this host have access to it (mode {mode:04o}): take it from them with \
-             chmod o-rwx"
-        );
-        Some(Line::warn(
-            Fault::new(KEY_SETTING, &self.pair.files.key, advice).to_string(),
-        ))
+        self.pair
+            .exposure()
+            .map(|fault| Line::warn(fault.to_string()))
     }
 
     /// Warns of a certificate that is not valid, or not for long: at once, then once a day.
     fn warn(&mut self, now: Timestamp, lines: &mut Vec<Line>) {
         let standing = self.pair.validity.standing(now);
-        let text = self.warning(standing);
+        let text = self.pair.warning(standing);
         let is_valid = text.is_empty();
         if text != self.reported {
             (self.report)(&text);
@@ -233,35 +228,8 @@ impl Keeper {
         });
         if !is_known {
             self.warned = Some((standing, now));
-            let hint = match standing {
-                Standing::NotYet => ": is this host's clock right?",
-                Standing::Over => ": clients refuse it, renew it (or is this host's clock wrong?)",
-                _ => ": renew it",
-            };
-            let file = Fault::new(
-                CERTIFICATE_SETTING,
-                &self.pair.files.certificate,
-                format!("{text}{hint}"),
-            );
-            lines.push(Line::warn(file.to_string()));
-        }
-    }
-
-    /// What the certificate deserves to be said of; empty if it is valid.
-    fn warning(&self, standing: Standing) -> String {
-        let (begin, end) = (self.pair.validity.not_before, self.pair.validity.not_after);
-        match standing {
-            Standing::Valid => String::new(),
-            Standing::NotYet => format!("the TLS certificate is not valid before {begin}"),
-            Standing::Over => format!("the TLS certificate has expired on {end}"),
-            Standing::Soon(days) => {
-                let time = match days {
-                    0 => "less than a day".to_owned(),
-                    1 => "1 day".to_owned(),
-                    days => format!("{days} days"),
-                };
-                format!("the TLS certificate expires in {time}, on {end}")
-            }
+            let fault = self.pair.concern(standing);
+            lines.extend(fault.map(|fault| Line::warn(fault.to_string())));
         }
     }
 }

@@ -61,6 +61,55 @@ pub(super) fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     })
 }
 
+/// The parts of a name that are shown (RFC 5280 §4.1.2.4): their attribute types in DER (RFC 4519
+/// §2), in the order in which they are shown.
+const SHOWN: [(&str, &[u8]); 3] = [
+    ("CN", &[0x55, 4, 3]),
+    ("O", &[0x55, 4, 10]),
+    ("OU", &[0x55, 4, 11]),
+];
+/// A string with two bytes for each character (X.690 §8.23.8).
+const BMP_STRING: u8 = 0x1e;
+
+/// A [name](Fields::issuer) as text: `CN=R11, O=Let's Encrypt`. It holds whatever who made the
+/// certificate wrote. Empty if the name has none of these parts.
+pub(super) fn name_text(name: &[u8]) -> String {
+    let shown = SHOWN.iter().filter_map(|(label, kind)| {
+        let value = attribute(name, kind)?;
+        Some(format!("{label}={value}"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The first attribute of this type in a name.
+fn attribute(name: &[u8], kind: &[u8]) -> Option<String> {
+    let mut sets = Elements(name);
+    while let Some((_, set)) = sets.next() {
+        let mut attributes = Elements(set);
+        while let Some(attribute) = attributes.expect(SEQUENCE) {
+            let mut attribute = Elements(attribute);
+            let (_, found) = attribute.next()?;
+            let (tag, value) = attribute.next()?;
+            if found == kind {
+                return Some(string(tag, value));
+            }
+        }
+    }
+    None
+}
+
+/// A string of any of the types that names have.
+fn string(tag: u8, value: &[u8]) -> String {
+    if tag != BMP_STRING {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let units = value.chunks_exact(2);
+    let units = units.map(|unit| u16::from_be_bytes([unit[0], unit[1]]));
+    char::decode_utf16(units)
+        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
+}
+
 /// DER elements one after the other, not yet read.
 struct Elements<'a>(&'a [u8]);
 

@@ -154,3 +154,31 @@ fn no_byte_makes_it_panic() {
         }
     }
 }
+
+/// An attribute of a name, in a set of its own.
+fn named(kind: &[u8], tag: u8, value: &[u8]) -> Vec<u8> {
+    let attribute = [element(0x06, kind), element(tag, value)].concat();
+    element(0x31, &element(SEQUENCE, &attribute))
+}
+
+#[test]
+fn a_name_is_shown_from_its_end_to_its_beginning() {
+    let country = named(&[0x55, 4, 6], 0x13, b"US");
+    let organization = named(&[0x55, 4, 10], 0x0c, "Größe".as_bytes());
+    let common = named(&[0x55, 4, 3], BMP_STRING, b"\0R\x01\x31\xd8\0");
+    let name = [&*country, &organization, &common].concat();
+    assert_eq!(name_text(&name), "CN=Rı\u{fffd}, O=Größe");
+    assert_eq!(name_text(&country), "");
+    assert_eq!(name_text(b""), "");
+    // Of two, the first; and what is no name has no text.
+    let two = [
+        named(&[0x55, 4, 3], 0x0c, b"a"),
+        named(&[0x55, 4, 3], 0x0c, b"\xff"),
+    ]
+    .concat();
+    assert_eq!(name_text(&two), "CN=a");
+    for cut in 0..name.len() {
+        name_text(&name[..cut]);
+        name_text(&name[cut..]);
+    }
+}
