@@ -13,6 +13,7 @@ mod proxy;
 mod report;
 mod roots;
 mod settings;
+mod survey;
 mod tls;
 mod values;
 mod variable;
@@ -32,6 +33,7 @@ use self::settings::{Settings, Written};
 pub use self::admin::AdminAddress;
 pub use self::report::ConfigError;
 pub use self::settings::{VARIABLES, help};
+pub use self::survey::{Survey, Tenant};
 pub use self::variable::Variable;
 use crate::network::Trusted;
 use crate::tls::Pair;
@@ -114,9 +116,8 @@ impl Config {
     /// exists but cannot be read.
     pub fn from_environment() -> Result<Config, ConfigError> {
         let mut report = Report::default();
-        let file = dotenv::read(Path::new(".env"), &mut report);
-        let environment = environment(&mut report);
-        Config::from_places([file, environment], report)
+        let places = places(&mut report);
+        Config::from_places(places, report)
     }
 
     /// Reads `vars` only: neither the environment nor `.env`.
@@ -138,9 +139,8 @@ impl Config {
         places: [Vec<(String, String)>; N],
         mut report: Report,
     ) -> Result<Config, ConfigError> {
-        let mut written = Written::default();
-        places.into_iter().for_each(|vars| written.add(vars));
-        let settings = written.check(&mut report);
+        let written = Written::in_places(places);
+        let settings = written.check(&mut report).all();
         // Also when other settings are wrong, so that all problems are reported.
         let tls = tls::pair(&written, &mut report);
         report.conclude(settings.map(|settings| settings.meant(tls)))
@@ -150,6 +150,12 @@ impl Config {
     pub fn issuer(&self) -> String {
         format!("https://{}/", self.domain)
     }
+}
+
+/// The settings in `.env` and in the environment, which counts more.
+fn places(report: &mut Report) -> [Vec<(String, String)>; 2] {
+    let file = dotenv::read(Path::new(".env"), report);
+    [file, environment(report)]
 }
 
 /// The variables of the environment that are read here.

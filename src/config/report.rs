@@ -51,6 +51,11 @@ impl Report {
         self.problems.push(problem);
     }
 
+    /// The problems so far, which are then no longer here.
+    pub(super) fn take_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
+    }
+
     /// Notes text that could not be read. Variables named in it are not reported as missing.
     pub(super) fn unread(&mut self, text: &str) {
         self.unread.push_str(text);

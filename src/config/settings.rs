@@ -51,12 +51,28 @@ macro_rules! settings {
             $(#[doc = $about] $(#[$lint])* pub(super) $field: $type,)*
         }
 
+        /// The settings, those that are right: `None` is one that is wrong, or missing and required.
+        #[derive(Default)]
+        pub(super) struct Right {
+            $(#[doc = $about] pub(super) $field: Option<$type>,)*
+        }
+
+        impl Right {
+            /// All of them, if they are.
+            pub(super) fn all(self) -> Option<Settings> {
+                Some(Settings { $($field: self.$field?,)* })
+            }
+        }
+
         impl RawSettings {
             /// Checks all of them, so that all problems are reported.
-            fn check(self, report: &mut Report) -> Option<Settings> {
+            fn check(self, report: &mut Report) -> Right {
+                let mut right = Right::default();
                 let mut variables = VARIABLES.iter();
-                $(let $field = report.$unset(variables.next()?, self.$field, $check);)*
-                Some(Settings { $($field: $field?,)* })
+                $(if let Some(variable) = variables.next() {
+                    right.$field = report.$unset(variable, self.$field, $check);
+                })*
+                right
             }
         }
     };
@@ -147,6 +163,13 @@ pub fn help() -> String {
 pub(super) struct Written(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Written {
+    /// What is written in several places; later places override earlier ones.
+    pub(super) fn in_places(places: impl IntoIterator<Item = Vec<(String, String)>>) -> Written {
+        let mut written = Written::default();
+        places.into_iter().for_each(|vars| written.add(vars));
+        written
+    }
+
     /// Adds what is written in one place. It overrides what was added before.
     pub(super) fn add(&mut self, vars: impl IntoIterator<Item = (String, String)>) {
         // envy folds the case of names, so that `port` beside `PORT` would be a duplicate, and
@@ -171,8 +194,8 @@ impl Written {
         Some(value)
     }
 
-    /// Checks all settings. Returns `None` after a problem, which the report then has.
-    pub(super) fn check(&self, report: &mut Report) -> Option<Settings> {
+    /// Checks all settings. The report then has the problems of those that are not right.
+    pub(super) fn check(&self, report: &mut Report) -> Right {
         for (variable, (name, _)) in &self.0 {
             report.named(variable, name);
         }
