@@ -171,7 +171,7 @@ fn ask(mut stream: impl Read + Write, request: &str) -> io::Result<()> {
 }
 
 /// An address at which a socket that is bound to `address` can be reached from this host.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let host = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),

@@ -215,6 +215,20 @@ impl Running {
 }
 
 fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// Whether a listener could be bound to this address now. Nobody can connect meanwhile.
+///
+/// # Errors
+/// Why not, as [`Listener::bind`] would fail.
+pub fn try_bind(address: SocketAddr) -> io::Result<()> {
+    bound(address).map(drop)
+}
+
+fn bound(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -229,6 +243,5 @@ fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     set_socket_send_buffer_size(&socket, BUFFER_SIZE)?;
     set_socket_recv_buffer_size(&socket, BUFFER_SIZE)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }
