@@ -5,6 +5,9 @@
 //! signature. Its `decode` is not used: it treats `crit: null` as absent, accepts claims in an
 //! array, and accepts an `iss` in an array.
 
+mod examine;
+mod rules;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -18,6 +21,12 @@ use super::algorithm::{self, Algorithm};
 use super::json::{self, Member};
 use super::key_set::Key;
 use super::strings::Strings;
+
+use self::rules::{
+    Parts, check_algorithm, check_critical, check_key_id, check_type, expires_at, not_before,
+};
+
+pub use self::examine::{Examination, Finding, Kind, Rule};
 
 /// The length at which an error cuts a claim value, in characters.
 const MAX_QUOTED: usize = 200;
@@ -261,22 +270,17 @@ impl Verifier {
         token: &'a [u8],
         now: SystemTime,
     ) -> Result<UnverifiedToken<'a>, TokenError> {
-        let token = std::str::from_utf8(token).map_err(|_| TokenError::NotCompact)?;
-        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::NotCompact)?;
-        let (header, payload) = message.split_once('.').ok_or(TokenError::NotCompact)?;
-        if payload.contains('.') {
-            return Err(TokenError::NotCompact);
-        }
-        let header = decode("header", header)?;
+        let parts = Parts::of(token)?;
+        let header = decode("header", parts.header)?;
         let (algorithm, key_id) = check_header(&object("header", &header)?)?;
-        let payload = decode("payload", payload)?;
+        let payload = decode("payload", parts.payload)?;
         let claims = self.check_claims(object("payload", &payload)?)?;
         self.check_times(&claims, now)?;
         Ok(UnverifiedToken {
             algorithm,
             key_id,
-            message,
-            signature,
+            message: parts.message,
+            signature: parts.signature,
             claims,
         })
     }
@@ -287,12 +291,22 @@ impl Verifier {
     /// [`TokenError::Expired`] and [`TokenError::NotYetValid`].
     pub fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), TokenError> {
         let now = unix_seconds(now);
-        // A cast from float to integer saturates, so a claim of any size is safe.
-        if claims.expires_at <= now - self.leeway {
-            let seconds = (now - claims.expires_at) as u64;
-            return Err(TokenError::Expired { seconds });
+        self.check_expiry(claims.expires_at, now)?;
+        self.check_begin(claims.not_before, now)
+    }
+
+    fn check_expiry(&self, expires_at: f64, now: f64) -> Result<(), TokenError> {
+        match expires_at <= now - self.leeway {
+            // A cast from float to integer saturates, so a claim of any size is safe.
+            true => Err(TokenError::Expired {
+                seconds: (now - expires_at) as u64,
+            }),
+            false => Ok(()),
         }
-        match claims.not_before {
+    }
+
+    fn check_begin(&self, not_before: Option<f64>, now: f64) -> Result<(), TokenError> {
+        match not_before {
             Some(time) if time > now + self.leeway => Err(TokenError::NotYetValid {
                 seconds: (time - now).ceil() as u64,
             }),
@@ -301,33 +315,11 @@ impl Verifier {
     }
 
     fn check_claims(&self, payload: Payload<'_>) -> Result<Claims, TokenError> {
-        if payload.iss.as_str() != Some(&self.issuer) {
-            return Err(TokenError::Issuer {
-                found: quoted(&payload.iss),
-                expected: self.issuer.clone(),
-            });
-        }
-        let is_for_us = match &payload.aud {
-            Member::String(audience) => *audience == self.audience,
-            Member::Strings(audiences) => audiences.contains(&self.audience),
-            _ => false,
-        };
-        if !is_for_us {
-            return Err(TokenError::Audience {
-                found: quoted(&payload.aud),
-                expected: self.audience.clone(),
-            });
-        }
+        self.check_issuer(&payload)?;
+        self.check_audience(&payload)?;
         Ok(Claims {
-            expires_at: match payload.exp {
-                Member::Number(time) => time,
-                _ => return Err(TokenError::NotATime("exp")),
-            },
-            not_before: match payload.nbf {
-                Member::Absent => None,
-                Member::Number(time) => Some(time),
-                _ => return Err(TokenError::NotATime("nbf")),
-            },
+            expires_at: expires_at(&payload)?,
+            not_before: not_before(&payload)?,
             subject: payload.sub.as_str().map(Arc::from),
             client: [&payload.azp, &payload.client_id]
                 .into_iter()
@@ -337,6 +329,31 @@ impl Verifier {
                 _ => Strings::default(),
             },
         })
+    }
+
+    fn check_issuer(&self, payload: &Payload<'_>) -> Result<(), TokenError> {
+        match payload.iss.as_str() == Some(&self.issuer) {
+            true => Ok(()),
+            false => Err(TokenError::Issuer {
+                found: quoted(&payload.iss),
+                expected: self.issuer.clone(),
+            }),
+        }
+    }
+
+    fn check_audience(&self, payload: &Payload<'_>) -> Result<(), TokenError> {
+        let is_for_us = match &payload.aud {
+            Member::String(audience) => *audience == self.audience,
+            Member::Strings(audiences) => audiences.contains(&self.audience),
+            _ => false,
+        };
+        match is_for_us {
+            true => Ok(()),
+            false => Err(TokenError::Audience {
+                found: quoted(&payload.aud),
+                expected: self.audience.clone(),
+            }),
+        }
     }
 }
 
@@ -377,30 +394,10 @@ impl UnverifiedToken<'_> {
 }
 
 fn check_header(header: &Header<'_>) -> Result<(&'static Algorithm, String), TokenError> {
-    let Some(algorithm) = header.alg.as_str().and_then(algorithm::named) else {
-        return Err(TokenError::Algorithm {
-            found: quoted(&header.alg),
-            expected: algorithm::names(),
-        });
-    };
-    // The last two are from RFC 9068 §2.1; Auth0 issues `JWT` by default.
-    let is_access_token = match &header.typ {
-        Member::Absent => true,
-        Member::String(typ) => ["JWT", "at+jwt", "application/at+jwt"]
-            .iter()
-            .any(|known| typ.eq_ignore_ascii_case(known)),
-        _ => false,
-    };
-    if !is_access_token {
-        return Err(TokenError::Type(quoted(&header.typ)));
-    }
-    if !header.crit.is_absent() {
-        return Err(TokenError::Critical);
-    }
-    match header.kid.as_str() {
-        Some(key_id) => Ok((algorithm, key_id.to_owned())),
-        None => Err(TokenError::NoKeyId),
-    }
+    let algorithm = check_algorithm(header)?;
+    check_type(header)?;
+    check_critical(header)?;
+    Ok((algorithm, check_key_id(header)?.to_owned()))
 }
 
 /// Decodes base64url without padding (RFC 7515 §2). This engine also rejects non-zero trailing

@@ -12,28 +12,28 @@ const AUDIENCE: &str = "https://api.example";
 /// The time at which the tests look at tokens.
 const NOW: u64 = 2_000_000_000;
 
-fn verifier() -> Verifier {
+pub(super) fn verifier() -> Verifier {
     Verifier::new(ISSUER.into(), AUDIENCE.into(), Duration::from_secs(5))
 }
 
-fn at(seconds: f64) -> SystemTime {
+pub(super) fn at(seconds: f64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs_f64(seconds)
 }
 
-fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A token of these parts, with a signature that nothing here looks at.
-fn unsigned(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+pub(super) fn unsigned(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     format!("{}.{}.c2ln", encode(header), encode(payload))
 }
 
-fn good_header() -> Value {
+pub(super) fn good_header() -> Value {
     json!({"alg": "RS256", "typ": "JWT", "kid": "key-1"})
 }
 
-fn good_payload() -> Value {
+pub(super) fn good_payload() -> Value {
     json!({
         "iss": ISSUER,
         "sub": "auth0|1",
@@ -57,7 +57,7 @@ fn with_payload(payload: &Value) -> Result<Claims, TokenError> {
 }
 
 /// `object` with one member changed, or taken away.
-fn with(mut object: Value, name: &str, value: Option<Value>) -> Value {
+pub(super) fn with(mut object: Value, name: &str, value: Option<Value>) -> Value {
     let members = object.as_object_mut().unwrap();
     match value {
         Some(value) => members.insert(name.into(), value),
