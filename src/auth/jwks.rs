@@ -124,6 +124,44 @@ impl Jwks {
         Ok(Jwks { shared })
     }
 
+    /// The keys as they are after a start with a copy on disk and the outcome of the first fetch, as
+    /// far as there are both. No thread fetches others, and nobody waits for any. Also returns one
+    /// line of status.
+    pub fn at_rest(
+        stored: Option<(KeySet, Stored)>,
+        answer: Option<Answer>,
+        url: &str,
+        settings: JwksSettings,
+    ) -> (Jwks, String) {
+        let now = Moment::now();
+        let mut state = State::new(now, &settings);
+        if let Some((keys, stored)) = stored {
+            state.take_stored(keys, stored, now);
+        }
+        let failure = match answer {
+            None => None,
+            Some(Ok(fetched)) => {
+                state.begin();
+                state.succeed(fetched, url, now, random());
+                None
+            }
+            Some(Err(failure)) => {
+                let text = failure.error.to_string();
+                state.begin();
+                state.fail(failure, url, now, random());
+                Some(text)
+            }
+        };
+        state.ask_no_more(now);
+        let standing = state.standing(failure.as_deref(), now);
+        let shared = Arc::new(Shared {
+            settings,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        (Jwks { shared }, standing)
+    }
+
     /// Starts a fetch now, whenever the last one was.
     pub fn refresh(&self) {
         self.shared.lock().want(Cause::Operator);

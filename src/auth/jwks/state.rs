@@ -275,6 +275,13 @@ impl State {
         true
     }
 
+    /// No fetch follows, whoever asks.
+    pub(super) fn ask_no_more(&mut self, now: Moment) {
+        self.wanted = None;
+        self.last_asked = Some(now.boot);
+        self.cooldown = Duration::MAX;
+    }
+
     /// Whether a fetch is in progress or about to start.
     pub(super) fn is_expecting(&self) -> bool {
         self.fetching.is_some() || self.wanted.is_some()
