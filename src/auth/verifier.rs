@@ -261,6 +261,11 @@ impl Verifier {
         }
     }
 
+    /// What a token's `aud` must contain.
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
     /// Parses `token` and checks all that can be checked without a key.
     ///
     /// # Errors
@@ -369,22 +374,8 @@ impl UnverifiedToken<'_> {
     /// [`TokenError::Algorithm`], if the key is for another algorithm than the token's.
     /// [`TokenError::Signature`], also if the signature is not base64url.
     pub fn verify(self, key: &Key) -> Result<Claims, TokenError> {
-        let algorithm = key.algorithm();
-        if self.algorithm.name != algorithm.name {
-            return Err(TokenError::Algorithm {
-                found: self.algorithm.name.to_owned(),
-                expected: algorithm.name.to_owned(),
-            });
-        }
-        match jsonwebtoken::crypto::verify(
-            self.signature,
-            self.message.as_bytes(),
-            key.decoding_key(),
-            algorithm.jsonwebtoken,
-        ) {
-            Ok(true) => Ok(self.claims),
-            Ok(false) | Err(_) => Err(TokenError::Signature),
-        }
+        check_signature(self.algorithm, self.message, self.signature, key)?;
+        Ok(self.claims)
     }
 
     /// The error for a token whose key the tenant does not have.
@@ -398,6 +389,30 @@ fn check_header(header: &Header<'_>) -> Result<(&'static Algorithm, String), Tok
     check_type(header)?;
     check_critical(header)?;
     Ok((algorithm, check_key_id(header)?.to_owned()))
+}
+
+fn check_signature(
+    algorithm: &Algorithm,
+    message: &str,
+    signature: &str,
+    key: &Key,
+) -> Result<(), TokenError> {
+    let keys = key.algorithm();
+    if algorithm.name != keys.name {
+        return Err(TokenError::Algorithm {
+            found: algorithm.name.to_owned(),
+            expected: keys.name.to_owned(),
+        });
+    }
+    match jsonwebtoken::crypto::verify(
+        signature,
+        message.as_bytes(),
+        key.decoding_key(),
+        keys.jsonwebtoken,
+    ) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(TokenError::Signature),
+    }
 }
 
 /// Decodes base64url without padding (RFC 7515 §2). This engine also rejects non-zero trailing
