@@ -112,6 +112,9 @@
 //! file                reads of files whose size is bounded
 //! ```
 //!
+//! [`commands`] are what `postern check` and `postern explain` do. They use all the others, and the
+//! server does not use them.
+//!
 //! # The log
 //!
 //! | level | what it adds |
@@ -135,6 +138,8 @@ pub mod api;
 #[doc(hidden)]
 pub mod auth;
 pub mod blocking;
+#[doc(hidden)]
+pub mod commands;
 #[doc(hidden)]
 pub mod config;
 #[doc(hidden)]

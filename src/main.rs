@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 use postern::api::Messages;
+use postern::commands;
 use postern::config;
 use postern::logging::{self, complain};
 use postern::service::{self, VERSION};
@@ -17,14 +18,23 @@ const EXIT_USAGE: u8 = 64;
 
 enum Command {
     Serve,
-    Help,
+    Check,
+    Help(Topic),
     Version,
+}
+
+/// What `postern help` is asked about.
+enum Topic {
+    Postern,
+    Check,
 }
 
 fn main() -> ExitCode {
     match command() {
         Ok(Command::Serve) => service::run(Messages::new),
-        Ok(Command::Help) => print(&help()),
+        Ok(Command::Check) => commands::check(),
+        Ok(Command::Help(Topic::Postern)) => print(&help()),
+        Ok(Command::Help(Topic::Check)) => print(commands::CHECK_HELP),
         Ok(Command::Version) => print(VERSION),
         Err(e) => {
             complain(&format!("{e}; see postern --help"));
@@ -37,12 +47,24 @@ fn main() -> ExitCode {
 fn command() -> Result<Command, lexopt::Error> {
     let mut command = Command::Serve;
     let mut arguments = lexopt::Parser::from_env();
+    let mut is_first = true;
     while let Some(argument) = arguments.next()? {
-        command = match argument {
-            Short('h') | Long("help") => Command::Help,
-            Short('V') | Long("version") => Command::Version,
-            _ => return Err(argument.unexpected()),
+        command = match (command, argument) {
+            (Command::Check, Short('h') | Long("help")) => Command::Help(Topic::Check),
+            (_, Short('h') | Long("help")) => Command::Help(Topic::Postern),
+            (_, Short('V') | Long("version")) => Command::Version,
+            (Command::Serve, Value(value)) if is_first => match value.to_str() {
+                Some("check") => Command::Check,
+                Some("help") => Command::Help(Topic::Postern),
+                _ => return Err(Value(value).unexpected()),
+            },
+            (Command::Help(Topic::Postern), Value(value)) => match value.to_str() {
+                Some("check") => Command::Help(Topic::Check),
+                _ => return Err(Value(value).unexpected()),
+            },
+            (_, argument) => return Err(argument.unexpected()),
         };
+        is_first = false;
     }
     Ok(command)
 }
@@ -51,7 +73,10 @@ fn help() -> String {
     let mut help = format!(
         "{VERSION}: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
          access token.\n\n\
-         Usage: postern [--help | --version]\n\n\
+         Usage: postern [COMMAND] [--help | --version]\n\n  \
+           (none)           serves\n  \
+           check            checks the settings, this host and the way to the tenant\n  \
+           help [COMMAND]   says more about a command\n\n\
          Settings are environment variables. A .env file in the working directory fills in what\n\
          the environment leaves unset; an empty value counts as unset.\n\n"
     );

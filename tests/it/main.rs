@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod bodies;
 mod cache;
+mod check;
 mod clock;
 mod config;
 mod cors;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -53,6 +53,17 @@ pub struct Builder {
     dir: TempDir,
     stderr: Option<Stdio>,
     stdin: Option<Stdio>,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed to standard output.
+    pub stdout: String,
+    /// What it printed to standard error.
+    pub stderr: String,
 }
 
 impl Postern {
@@ -293,6 +304,49 @@ impl Builder {
     /// Starts the server and returns at once. [`Postern::serves`] tells whether it listens.
     pub fn launch(self) -> Postern {
         self.spawn()
+    }
+
+    /// Runs a command with these arguments and this on its standard input, and waits for its end.
+    /// Panics if that takes longer than [`PATIENCE`].
+    pub fn run(&self, arguments: &[&str], input: &[u8]) -> Ended {
+        let mut words: Vec<OsString> = self.prefix.iter().map(OsString::from).collect();
+        words.push(binary().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(arguments);
+        command.current_dir(self.dir.path());
+        clean_env(&mut command);
+        // Files, because a pipe can fill up.
+        let folder = TempDir::new();
+        let path = |name| folder.path().join(name);
+        fs::write(path("in"), input).expect("the temporary folder takes a file");
+        let create = |name| File::create(path(name)).expect("the temporary folder takes a file");
+        let stdin = File::open(path("in")).expect("it was just written");
+        let mut child = command
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(stdin)
+            .stdout(create("out"))
+            .stderr(create("err"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match child.try_wait().expect("the child is ours to wait for") {
+                Some(status) => break status,
+                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                None => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    panic!("{arguments:?} has not ended in {PATIENCE:?}");
+                }
+            }
+        };
+        let read = |name| fs::read(path(name)).expect("it was just created");
+        let read = |name| String::from_utf8_lossy(&read(name)).into_owned();
+        Ended {
+            code: status.code(),
+            stdout: read("out"),
+            stderr: read("err"),
+        }
     }
 
     fn spawn(self) -> Postern {
