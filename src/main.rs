@@ -19,6 +19,7 @@ const EXIT_USAGE: u8 = 64;
 enum Command {
     Serve,
     Check,
+    Explain { is_offline: bool },
     Help(Topic),
     Version,
 }
@@ -27,17 +28,25 @@ enum Command {
 enum Topic {
     Postern,
     Check,
+    Explain,
 }
 
 fn main() -> ExitCode {
     match command() {
         Ok(Command::Serve) => service::run(Messages::new),
         Ok(Command::Check) => commands::check(),
+        Ok(Command::Explain { is_offline }) => commands::explain(is_offline),
         Ok(Command::Help(Topic::Postern)) => print(&help()),
         Ok(Command::Help(Topic::Check)) => print(commands::CHECK_HELP),
+        Ok(Command::Help(Topic::Explain)) => print(commands::EXPLAIN_HELP),
         Ok(Command::Version) => print(VERSION),
         Err(e) => {
-            complain(&format!("{e}; see postern --help"));
+            let mut text = e.to_string();
+            // As a JWT begins. A token is not to be printed, wherever it was written.
+            if text.contains("eyJ") {
+                text = TOKEN_IN_ARGUMENTS.to_owned();
+            }
+            complain(&format!("{text}; see postern --help"));
             logging::flush();
             ExitCode::from(EXIT_USAGE)
         }
@@ -51,15 +60,23 @@ fn command() -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         command = match (command, argument) {
             (Command::Check, Short('h') | Long("help")) => Command::Help(Topic::Check),
+            (Command::Explain { .. }, Short('h') | Long("help")) => Command::Help(Topic::Explain),
             (_, Short('h') | Long("help")) => Command::Help(Topic::Postern),
             (_, Short('V') | Long("version")) => Command::Version,
+            (Command::Explain { .. }, Value(_)) => return Err(TOKEN_IN_ARGUMENTS.into()),
+            (Command::Explain { .. }, Long("offline")) => match arguments.optional_value() {
+                Some(_) => return Err(TOKEN_IN_ARGUMENTS.into()),
+                None => Command::Explain { is_offline: true },
+            },
             (Command::Serve, Value(value)) if is_first => match value.to_str() {
                 Some("check") => Command::Check,
+                Some("explain") => Command::Explain { is_offline: false },
                 Some("help") => Command::Help(Topic::Postern),
                 _ => return Err(Value(value).unexpected()),
             },
             (Command::Help(Topic::Postern), Value(value)) => match value.to_str() {
                 Some("check") => Command::Help(Topic::Check),
+                Some("explain") => Command::Help(Topic::Explain),
                 _ => return Err(Value(value).unexpected()),
             },
             (_, argument) => return Err(argument.unexpected()),
@@ -69,6 +86,10 @@ fn command() -> Result<Command, lexopt::Error> {
     Ok(command)
 }
 
+/// Other users of the host see the arguments of each process.
+const TOKEN_IN_ARGUMENTS: &str = "a token is read from standard input, not from the arguments, \
+     where other users of this host can see it: postern explain < FILE";
+
 fn help() -> String {
     let mut help = format!(
         "{VERSION}: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
@@ -76,6 +97,7 @@ fn help() -> String {
          Usage: postern [COMMAND] [--help | --version]\n\n  \
            (none)           serves\n  \
            check            checks the settings, this host and the way to the tenant\n  \
+           explain          reads a token from standard input, and says what becomes of it\n  \
            help [COMMAND]   says more about a command\n\n\
          Settings are environment variables. A .env file in the working directory fills in what\n\
          the environment leaves unset; an empty value counts as unset.\n\n"

@@ -23,6 +23,8 @@ pub(super) enum Verdict {
     Warning,
     /// Does not work.
     Failed,
+    /// A token breaks this rule.
+    Refused,
 }
 
 impl Verdict {
@@ -32,6 +34,7 @@ impl Verdict {
             Verdict::Skipped => "skipped",
             Verdict::Warning => "warning",
             Verdict::Failed => "FAILED",
+            Verdict::Refused => "REFUSED",
         }
     }
 
@@ -41,7 +44,7 @@ impl Verdict {
             Verdict::Ok => "32",
             Verdict::Skipped => "2",
             Verdict::Warning => "33",
-            Verdict::Failed => "1;31",
+            Verdict::Failed | Verdict::Refused => "1;31",
         }
     }
 }
@@ -111,6 +114,11 @@ impl Output {
         for text in more {
             self.print(&" ".repeat(WIDTH), text);
         }
+    }
+
+    /// A line of text.
+    pub(super) fn line(&self, text: impl Display) {
+        self.print("", &text.to_string());
     }
 
     fn print(&self, begin: &str, text: &str) {

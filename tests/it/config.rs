@@ -635,9 +635,43 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn each_command_has_a_help_of_its_own() {
+    let folder = Folder::new();
+    let help = |arguments: &[&str]| {
+        let ended = run(postern(&folder.0).args(arguments));
+        assert_eq!((ended.code, &*ended.stderr), (0, ""), "{arguments:?}");
+        let widest = ended.stdout.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{}", ended.stdout);
+        ended.stdout
+    };
+    let general = help(&["help"]);
+    assert_eq!(general, help(&["--help"]));
+    for command in ["check", "explain"] {
+        assert!(general.contains(&format!("\n  {command}  ")), "{general}");
+        let text = help(&["help", command]);
+        assert!(
+            text.starts_with(&format!("Usage: postern {command}")),
+            "{text}"
+        );
+        for part in ["\nExit codes: 0 ", "\nExample: "] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(text, help(&[command, "--help"]));
+        assert_eq!(text, help(&[command, "-h"]));
+    }
+    assert!(help(&["help", "explain"]).contains("[--offline]"));
+}
+
+#[test]
 fn other_arguments_are_refused_in_one_line() {
     let folder = Folder::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 12] = [
+        (&["help", "serve"], "serve"),
+        (&["help", "check", "now"], "now"),
+        (&["check", "--offline"], "--offline"),
+        (&["check", "now"], "now"),
+        (&["explain", "--online"], "--online"),
+        (&["--offline"], "--offline"),
         (&["--frob"], "--frob"),
         (&["-x"], "-x"),
         (&["serve"], "serve"),

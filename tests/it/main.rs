@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod cors;
 mod drain;
+mod explain;
 mod faults;
 mod gate;
 mod http;

@@ -1,0 +1,62 @@
+//! What the server answers to requests with a token: its own router and handlers answer here.
+
+use serde::Deserialize;
+
+use crate::api::{Auth, Messages};
+use crate::auth::Authenticator;
+use crate::http::request::{HeadError, HeadScanner, MAX_HEADERS, Request};
+use crate::http::response::{self, Persistence};
+use crate::http::service::Cause;
+use crate::http::{Handler, Interruption, Response};
+
+/// The routes.
+const PATHS: [&str; 3] = [
+    "/api/messages/public",
+    "/api/messages/protected",
+    "/api/messages/admin",
+];
+
+/// The part of a body that is shown.
+#[derive(Deserialize)]
+struct Body {
+    message: String,
+}
+
+/// A line for each route: the request, and status and message of its answer.
+pub(super) fn answers(authenticator: Authenticator, token: &[u8]) -> Vec<String> {
+    let api = Messages::new(Auth::new(authenticator));
+    let answer = |path| {
+        let (status, message) = match ask(&api, path, token) {
+            Ok(response) => (response.status(), message(response)),
+            Err(error) => {
+                let (status, message) = error.status();
+                (status, message.to_owned())
+            }
+        };
+        format!("GET {path:24} {status} {message}")
+    };
+    PATHS.into_iter().map(answer).collect()
+}
+
+/// One request with the token, and no other header than it must have.
+fn ask(api: &Messages, path: &str, token: &[u8]) -> Result<Response, HeadError> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ");
+    let head = [head.as_bytes(), token, b"\r\n\r\n"].concat();
+    let end = HeadScanner::default().find_end(&head)?;
+    let head = &head[..end.ok_or(HeadError::Bad("no end"))?];
+    let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let request = Request::parse(head, &mut storage)?;
+    Ok(match api.handle(&request) {
+        Ok(response) | Err(Interruption(Cause::Error(response))) => response,
+        // Does not happen: the messages need no body.
+        Err(Interruption(Cause::Body(_))) => Response::empty(200),
+    })
+}
+
+fn message(response: Response) -> String {
+    let mut wire = Vec::new();
+    response::print(response, false, Persistence::Implied, &mut wire);
+    let body = memchr::memmem::find(&wire, b"\r\n\r\n").map(|at| &wire[at + 4..]);
+    let body = serde_json::from_slice::<Body>(body.unwrap_or_default());
+    body.map_or(String::new(), |body| body.message)
+}
