@@ -14,10 +14,12 @@ use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
+use self::answers::Answers;
 use super::output::{Output, Verdict};
 use crate::auth::verifier::{Examination, Finding};
 use crate::auth::{AuthError, Authenticator, Claims, TokenError, Verifier};
 use crate::config::Survey;
+use crate::http::request::HeadError;
 use crate::logging::complain;
 
 /// There is no token: `EX_USAGE` of `sysexits.h`.
@@ -54,17 +56,18 @@ pub fn explain(is_offline: bool) -> ExitCode {
     let authenticator = || Authenticator::new(rules.clone(), keys.jwks.clone(), None);
     let authorization = input::authorization(&token);
     let outcome = authenticator().authenticate([&*authorization].into_iter());
+    let answers = Answers::to(authenticator(), &token);
     let case = Case {
         examination,
         signature: keys.signature(&rules, &token, key_id),
         has_key: key_id.and_then(|id| keys.have(id)),
         outcome,
+        fault: answers.fault,
         audience: rules.audience(),
     };
     case.print_rules(&output);
     output.line("");
-    let answers = answers::answers(authenticator(), &token);
-    answers.iter().for_each(|answer| output.line(answer));
+    answers.lines.iter().for_each(|line| output.line(line));
     output.line("");
     case.conclude(&output)
 }
@@ -119,6 +122,8 @@ struct Case<'a> {
     has_key: Option<bool>,
     /// What the server makes of it.
     outcome: Result<Arc<Claims>, AuthError>,
+    /// Why the server does not even read a request with it.
+    fault: Option<HeadError>,
     /// What its `aud` must contain.
     audience: &'a str,
 }
@@ -158,6 +163,11 @@ impl Case<'_> {
 
     /// The last lines, and the exit code.
     fn conclude(&self, output: &Output) -> ExitCode {
+        if let Some(fault) = self.fault {
+            output.line(format_args!("refused: {fault}"));
+            output.line(advice::of_head(fault));
+            return ExitCode::FAILURE;
+        }
         let refused = match &self.outcome {
             Ok(_) => {
                 output.line("accepted");

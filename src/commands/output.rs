@@ -9,6 +9,8 @@ use crate::escape::Escaped;
 
 /// The longest text of a line, in bytes.
 const MAX_TEXT: usize = 1000;
+/// The longest text of what is waited for: to be overwritten, it must fit into a terminal's line.
+const MAX_WAIT: usize = 66;
 /// How wide the column of verdicts is.
 const WIDTH: usize = 9;
 
@@ -88,7 +90,7 @@ impl Output {
             self.end_wait();
             self.0.is_waiting.store(true, Ordering::Relaxed);
             let what = what.to_string();
-            let what = Escaped::new(&what, MAX_TEXT);
+            let what = Escaped::new(&what, MAX_WAIT);
             let _ = write!(io::stderr(), "{:WIDTH$}{what} ...", "");
         }
     }

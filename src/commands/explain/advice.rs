@@ -4,6 +4,17 @@ use std::sync::Arc;
 
 use crate::auth::verifier::{Examination, Kind};
 use crate::auth::{AuthError, Claims, TokenError};
+use crate::http::request::HeadError;
+
+/// What helps against a head that is not read.
+pub(super) fn of_head(fault: HeadError) -> &'static str {
+    match fault {
+        HeadError::TooLarge => {
+            "No server takes a head of any size: the token needs fewer permissions or claims."
+        }
+        _ => "There are characters in it that no token has: it was changed on its way.",
+    }
+}
 
 /// What helps, if something does. `audience` is what the token's `aud` must contain.
 pub(super) fn advice(
@@ -11,6 +22,9 @@ pub(super) fn advice(
     outcome: &Result<Arc<Claims>, AuthError>,
     audience: &str,
 ) -> Option<String> {
+    if let Err(AuthError::Bearer(_)) = outcome {
+        return Some("There is white space or a comma in it: paste the token alone.".to_owned());
+    }
     match examination.kind {
         Kind::Encrypted => {
             return Some(

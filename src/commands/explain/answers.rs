@@ -22,20 +22,36 @@ struct Body {
     message: String,
 }
 
-/// A line for each route: the request, and status and message of its answer.
-pub(super) fn answers(authenticator: Authenticator, token: &[u8]) -> Vec<String> {
-    let api = Messages::new(Auth::new(authenticator));
-    let answer = |path| {
-        let (status, message) = match ask(&api, path, token) {
-            Ok(response) => (response.status(), message(response)),
-            Err(error) => {
-                let (status, message) = error.status();
-                (status, message.to_owned())
-            }
+/// What is answered.
+pub(super) struct Answers {
+    /// A line for each route: the request, and status and message of its answer.
+    pub(super) lines: Vec<String>,
+    /// Why a request with this token is not read at all.
+    pub(super) fault: Option<HeadError>,
+}
+
+impl Answers {
+    /// The answers to requests with this token.
+    pub(super) fn to(authenticator: Authenticator, token: &[u8]) -> Answers {
+        let api = Messages::new(Auth::new(authenticator));
+        let mut answers = Answers {
+            lines: Vec::new(),
+            fault: None,
         };
-        format!("GET {path:24} {status} {message}")
-    };
-    PATHS.into_iter().map(answer).collect()
+        for path in PATHS {
+            let (status, message) = match ask(&api, path, token) {
+                Ok(response) => (response.status(), message(response)),
+                Err(fault) => {
+                    answers.fault = Some(fault);
+                    let (status, message) = fault.status();
+                    (status, message.to_owned())
+                }
+            };
+            let line = format!("GET {path:24} {status} {message}");
+            answers.lines.push(line);
+        }
+        answers
+    }
 }
 
 /// One request with the token, and no other header than it must have.
