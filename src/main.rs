@@ -56,7 +56,6 @@ fn main() -> ExitCode {
 fn command() -> Result<Command, lexopt::Error> {
     let mut command = Command::Serve;
     let mut arguments = lexopt::Parser::from_env();
-    let mut is_first = true;
     while let Some(argument) = arguments.next()? {
         command = match (command, argument) {
             (Command::Check, Short('h') | Long("help")) => Command::Help(Topic::Check),
@@ -68,7 +67,7 @@ fn command() -> Result<Command, lexopt::Error> {
                 Some(_) => return Err(TOKEN_IN_ARGUMENTS.into()),
                 None => Command::Explain { is_offline: true },
             },
-            (Command::Serve, Value(value)) if is_first => match value.to_str() {
+            (Command::Serve, Value(value)) => match value.to_str() {
                 Some("check") => Command::Check,
                 Some("explain") => Command::Explain { is_offline: false },
                 Some("help") => Command::Help(Topic::Postern),
@@ -81,7 +80,6 @@ fn command() -> Result<Command, lexopt::Error> {
             },
             (_, argument) => return Err(argument.unexpected()),
         };
-        is_first = false;
     }
     Ok(command)
 }

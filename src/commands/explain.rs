@@ -103,7 +103,7 @@ fn in_words(time: f64, now: i64) -> String {
             let (hour, minute, second) = at.to_hms();
             format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
         }
-        Err(_) => format!("{time} s after 1970"),
+        Err(_) => format!("{time:e} s after 1970"),
     };
     let left = seconds.saturating_sub(now);
     let _ = match left {

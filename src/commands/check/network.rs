@@ -312,3 +312,52 @@ fn sentence(text: &str) -> String {
         None => format!("{text}."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_no_difference() {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (milliseconds, expected) in [(0, None), (1999, None), (2000, Some(2)), (9999, Some(9))]
+        {
+            let time = Duration::from_millis(milliseconds);
+            assert_eq!(
+                apart(date + time, date),
+                expected.map(|seconds| (seconds, true))
+            );
+            assert_eq!(
+                apart(date - time, date),
+                expected.map(|seconds| (seconds, false))
+            );
+        }
+    }
+
+    #[test]
+    fn the_host_stands_before_the_port() {
+        for (domain, expected) in [
+            ("tenant.eu.auth0.com", "tenant.eu.auth0.com"),
+            ("localhost:8443", "localhost"),
+            ("[::1]", "::1"),
+            ("[::1]:8443", "::1"),
+        ] {
+            assert_eq!(host(domain), expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_hold_has_its_own_advice() {
+        use rustls::CertificateError;
+        let advice = |error: CertificateError| {
+            let error = FetchError::Tls(rustls::Error::InvalidCertificate(error).to_string());
+            super::advice(&error, 2)
+        };
+        let clock = "Set this host's clock.";
+        assert_eq!(advice(CertificateError::NotValidYet), clock);
+        assert!(advice(CertificateError::Expired).starts_with("Set this host's clock;"));
+        assert!(advice(CertificateError::UnknownIssuer).contains("SSL_CERT_FILE"));
+        assert!(advice(CertificateError::NotValidForName).contains("for other names"));
+        assert!(advice(CertificateError::Revoked).contains("may not be the tenant"));
+    }
+}
