@@ -127,7 +127,7 @@ settings! {
     TRUSTED_PROXIES trusted_proxies: Trusted = optional(trusted_proxies),
         "none", "proxies whose X-Forwarded-For the log believes";
     ADMIN_LISTEN admin_listen: Option<AdminAddress> = optional(admin_address),
-        "none", "where health and metrics are served: address and port, or a path";
+        "none", "where health and metrics are served: address:port, or a path";
     DRAIN_DELAY_SECONDS drain_delay_seconds: Duration = defaulted(seconds(0..=60)),
         "0", "how long /readyz warns before a drain begins";
     RUST_LOG rust_log: LevelFilter = defaulted(log_level),

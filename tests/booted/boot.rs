@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
 mod host;
 mod machine;
 mod tls;
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
 type Scenario = (&'static str, fn(&mut Host));
 
 /// In this order, each on what the one before has left.
-const SCENARIOS: [Scenario; 25] = [
+const SCENARIOS: [Scenario; 26] = [
     (
         "installed as README.md says, it is ready and answers",
         install,
@@ -85,6 +86,10 @@ const SCENARIOS: [Scenario; 25] = [
     (
         "the status tells of the keys, the journal has priorities and no token",
         journal,
+    ),
+    (
+        "check and explain run as the service's user, beside it",
+        commands::as_the_services_user,
     ),
     ("a reload fetches the keys", reload),
     (

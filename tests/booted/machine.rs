@@ -182,7 +182,10 @@ impl Desk {
         fs::copy(binary, built.join("postern-x86_64-unknown-linux-musl")).expect("the binary");
         fs::create_dir(desk.folder.join("systemd")).expect("a folder for the units");
         let units = ["postern.service", "postern.socket", "postern.env"];
-        for name in units.iter().chain(&["tls.conf", "deploy-hook"]) {
+        for name in units
+            .iter()
+            .chain(&["tls.conf", "deploy-hook", "postern-run"])
+        {
             let from = project.join("systemd").join(name);
             fs::copy(from, desk.folder.join("systemd").join(name)).expect("a unit");
         }
