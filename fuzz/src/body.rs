@@ -77,8 +77,8 @@ impl Reading {
         runs.map(|run| run.end.min(count) - run.start).sum()
     }
 
-    /// Whether the last of the first `count` bytes on the wire is one of the body's, so that none of
-    /// them has to be kept as they came.
+    /// Whether the last of the first `count` bytes on the wire is one of the body's, so that none
+    /// of them has to be kept as they came.
     pub fn is_in_run(&self, count: usize) -> bool {
         let index = self.runs.partition_point(|run| run.end < count);
         self.runs.get(index).is_some_and(|run| run.start < count)

@@ -250,8 +250,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
         .ok_or(BodyError::Bad)
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, RFC 9112 §7.1.1. They are not used, but to another
-/// parser, a quoted string without its end may go on in the next line.
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, RFC 9112 §7.1.1. They are not used, but to
+/// another parser, a quoted string without its end may go on in the next line.
 fn skip_extensions(mut rest: &[u8]) -> Option<()> {
     while !rest.is_empty() {
         rest = skip_token(skip_mark(rest, b';')?)?;

@@ -335,7 +335,7 @@ impl<'a> Peer<'a> {
         sent
     }
 
-    /// The connection may leave it out when there is no room, but not leave it unfinished and go on.
+    /// The connection may leave it out when there is no room, but not go on after a part of it.
     fn send_invitation(&mut self, bytes: &[u8]) -> io::Result<usize> {
         assert_eq!(bytes, &CONTINUE[self.invited..]);
         let sent = self.send_part(bytes);
