@@ -32,6 +32,13 @@ enum Topic {
 }
 
 fn main() -> ExitCode {
+    logging::install_panic_hook();
+    let exit_code = run();
+    logging::flush();
+    exit_code
+}
+
+fn run() -> ExitCode {
     match command() {
         Ok(Command::Serve) => service::run(Messages::new),
         Ok(Command::Check) => commands::check(),
@@ -47,7 +54,6 @@ fn main() -> ExitCode {
                 text = TOKEN_IN_ARGUMENTS.to_owned();
             }
             complain(&format!("{text}; see postern --help"));
-            logging::flush();
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -1,10 +1,14 @@
 //! What a request needs: a valid access token, or one with a permission. Errors are those of
 //! RFC 6750 §3.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{AuthError, Authenticator, BearerError, Claims, Unavailable};
+use log::{Level, log_enabled};
+
+use crate::auth::{AuthError, Authenticator, BearerError, Claims, InShort, Unavailable};
+use crate::escape::Escaped;
 use crate::http::response::{Prepared, Response};
 use crate::http::{Interruption, Request};
 use crate::metrics::Reason;
@@ -13,6 +17,9 @@ static NO_TOKEN: Prepared = Prepared::new(|| {
     Response::error(401, "Requires authentication")
         .with_header("WWW-Authenticate", r#"Bearer realm="api""#)
 });
+
+/// The most bytes of the `sub` of a refused token that the log shows.
+const MAX_LOGGED_SUBJECT: usize = 64;
 
 /// Decides who is let in. A [`Server`](crate::Server) makes one for its handler. Copies share their
 /// keys and remembered tokens.
@@ -41,8 +48,29 @@ impl Auth {
                 }
                 Ok(Access(claims))
             }
-            Err(error) => Err(not_authenticated(&error).refusing(error.kind()).into()),
+            Err(error) => {
+                let text = self.refusal(&error, request);
+                Err(not_authenticated(&error)
+                    .refusing(error.kind(), text)
+                    .into())
+            }
         }
+    }
+}
+
+impl Auth {
+    /// Why a request is refused, and whom its token names, for the log.
+    fn refusal(&self, error: &AuthError, request: &Request<'_>) -> String {
+        if !log_enabled!(Level::Info) {
+            return String::new();
+        }
+        let mut text = InShort(error).to_string();
+        if let Some(named) = self.0.named(request.headers("Authorization")) {
+            let whose = if named.is_verified { "" } else { "unverified " };
+            let subject = Escaped::new(&named.subject, MAX_LOGGED_SUBJECT);
+            let _ = write!(text, " {whose}sub={subject}");
+        }
+        text
     }
 }
 
@@ -79,7 +107,7 @@ impl Access {
         match self.has_permission(permission) {
             true => Ok(()),
             false => Err(permission_denied(permission)
-                .refusing(Reason::Permission)
+                .refusing(Reason::Permission, format!("lacks {permission}"))
                 .into()),
         }
     }

@@ -113,21 +113,24 @@ fn too_large(size: usize) -> Response {
          possible."
     );
     Response::detailed_error(403, "Permission denied", "claims_too_large", &description)
-        .refusing(Reason::Permission)
+        .refusing(Reason::Permission, "claims too large")
 }
 
 /// As for a route that needs these permissions.
 fn denied(query: &str) -> Response {
     let needed: Result<Vec<_>, _> = needed(query).collect();
-    let description = match &needed {
-        Ok(needed) => format!("Requires {}", needed.join(" ")),
-        Err(fault) => (*fault).to_owned(),
+    let (description, reason) = match &needed {
+        Ok(needed) => {
+            let needed = needed.join(" ");
+            (format!("Requires {needed}"), format!("lacks {needed}"))
+        }
+        Err(fault) => ((*fault).to_owned(), (*fault).to_owned()),
     };
     let description: String = description.chars().take(MAX_DESCRIBED).collect();
     let challenge = challenge(&needed.unwrap_or_default());
     Response::detailed_error(403, "Permission denied", "insufficient_scope", &description)
         .with_header("WWW-Authenticate", &challenge)
-        .refusing(Reason::Permission)
+        .refusing(Reason::Permission, reason)
 }
 
 /// The challenge to a token that lacks one of these permissions.

@@ -143,7 +143,8 @@ impl Lookup<'_> {
         found
     }
 
-    fn find(&self, keys: &KeySet) -> Option<Arc<Claims>> {
+    /// As [`get`](Lookup::get), but not counted.
+    pub fn find(&self, keys: &KeySet) -> Option<Arc<Claims>> {
         let (key, claims) = {
             let mut table = self.cache.lock();
             let at = table.find(&self.digest)?;

@@ -9,7 +9,7 @@ pub mod fetch;
 mod json;
 pub mod jwks;
 pub mod key_set;
-mod kinds;
+mod reasons;
 mod ring_provider;
 pub mod strings;
 pub mod verifier;
@@ -27,6 +27,7 @@ pub use self::cache::TokenCache;
 pub use self::clock::Moment;
 pub use self::jwks::{Jwks, Unavailable};
 pub use self::key_set::KeySet;
+pub use self::reasons::InShort;
 pub use self::verifier::{Claims, TokenError, Verifier};
 
 /// Why a request is not authenticated.
@@ -85,6 +86,24 @@ impl Authenticator {
         self.check(token, Moment::now())
     }
 
+    /// Whom a request's token names that was refused, for the log: one in the cache, or else one that
+    /// anyone may have written.
+    pub fn named<'a>(&self, authorization: impl Iterator<Item = &'a [u8]>) -> Option<Named> {
+        let token = bearer::token(authorization).ok()?;
+        let keys = self.jwks.current(Moment::now()).ok();
+        let cached = keys.and_then(|keys| self.cache.as_ref()?.look_up(token).find(&keys));
+        match cached {
+            Some(claims) => Some(Named {
+                subject: claims.subject.as_deref()?.to_owned(),
+                is_verified: true,
+            }),
+            None => Some(Named {
+                subject: self.verifier.unverified_subject(token)?,
+                is_verified: false,
+            }),
+        }
+    }
+
     /// The clock and the keys come first: without them, not even a cached token is accepted. A
     /// cache hit counts only while its signing key is in the current set. A miss means full
     /// verification.
@@ -118,6 +137,15 @@ impl Authenticator {
             None => Err(AuthError::Token(read.unknown_key())),
         }
     }
+}
+
+/// Whom a token names that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its `sub`.
+    pub subject: String,
+    /// Whether its signature has been checked. If not, anyone may have written this.
+    pub is_verified: bool,
 }
 
 /// Checks the signature, the last step, and puts a token that passes into the cache.

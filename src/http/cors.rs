@@ -39,6 +39,18 @@ impl Cors {
         }
     }
 
+    /// The `Origin` of a request that may not read the answer. A server that is also the origin of
+    /// its web app is sent its own, which needs no permission.
+    pub fn refused<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
+        let origin = request.header("Origin")?;
+        let is_own = || {
+            let (http, https) = (b"http://".as_slice(), b"https://".as_slice());
+            let host = origin.strip_prefix(http).or(origin.strip_prefix(https));
+            host.is_some() && host == request.header("Host")
+        };
+        (self.allowed(request).is_none() && !is_own()).then_some(origin)
+    }
+
     fn allowed(&self, request: &Request<'_>) -> Option<&str> {
         let origin = request.header("Origin")?;
         self.origins

@@ -19,7 +19,16 @@ use crate::metrics::Reason;
 pub struct Response {
     kind: Kind,
     /// Why access was refused, if it was.
-    refused: Option<Reason>,
+    refused: Option<Refused>,
+}
+
+/// Why access was refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    /// For the metrics.
+    pub(crate) reason: Reason,
+    /// For the log, in a few words. Text from the network in it is escaped.
+    pub(crate) text: Cow<'static, str>,
 }
 
 enum Kind {
@@ -122,14 +131,19 @@ impl Response {
     }
 
     /// The same response, which refuses access for this reason.
-    pub(crate) fn refusing(mut self, reason: Reason) -> Response {
-        self.refused = Some(reason);
+    pub(crate) fn refusing(
+        mut self,
+        reason: Reason,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        let text = text.into();
+        self.refused = Some(Refused { reason, text });
         self
     }
 
     /// Why it refuses access, if it does.
-    pub(crate) fn refused(&self) -> Option<Reason> {
-        self.refused
+    pub(crate) fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// The status code.

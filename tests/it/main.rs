@@ -28,6 +28,7 @@ mod pipelining;
 mod places;
 mod proxy;
 mod public_api;
+mod reasons;
 mod routes;
 mod service;
 mod slow_handlers;

@@ -1,23 +1,35 @@
 //! A request head becomes an answer, printed for the wire, and a line of the log.
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, log, log_enabled};
 
-use crate::escape::Escaped;
+use crate::escape::{Escaped, Escaper};
 use crate::http::body::{BodyError, Collector};
 use crate::http::request::{self, HeadError, MAX_HEADERS, Request};
-use crate::http::response::{self, Persistence, Response};
+use crate::http::response::{self, Persistence, Refused, Response};
 use crate::http::service::{Answer, Cause, Context, Interruption, Service};
 use crate::http::transport::Transport;
 use crate::metrics;
 
 /// The most memory that the printed answers keep between requests, in bytes.
 const MAX_KEPT_OUTPUT: usize = 64 * 1024;
+// A stranger decides what a line holds. With these it is under 512 bytes: up to 68 stand before it,
+// and addresses, status and time take up to 115.
 /// The longest logged path, in bytes.
 const MAX_LOGGED_PATH: usize = 256;
+/// The longest logged method.
+const MAX_LOGGED_METHOD: usize = 20;
+/// The longest logged `sub`.
+const MAX_LOGGED_SUBJECT: usize = 128;
+/// The longest logged `Origin`.
+const MAX_LOGGED_ORIGIN: usize = 64;
+/// The longest end of a line. It comes before the path, which is cut for it.
+const MAX_TAIL: usize = 200;
+/// The longest path and end of a line together.
+const MAX_PATH_AND_TAIL: usize = 300;
 
 /// What follows a head.
 pub(super) enum Step {
@@ -117,7 +129,7 @@ fn print(
         (false, _) => Persistence::Implied,
     };
     add_headers(Some(request), &mut response, context);
-    let (status, refused) = (response.status(), response.refused());
+    let (status, refused) = (response.status(), response.take_refused());
     let without_body = *request.method() == tiny_http::Method::Head;
     output.clear();
     // After a large answer, the worker's buffer would stay large.
@@ -129,19 +141,23 @@ fn print(
         return false;
     }
     if service.role.is_counted() {
-        metrics::request(request.route(), status, refused);
+        let reason = refused.as_ref().map(|refused| refused.reason);
+        metrics::request(request.route(), status, reason);
     }
-    // Logged before it is written, so that the line exists when the client has the answer.
-    log!(
-        service.role.log_level(),
-        "{} {} {} {status} {:.3} ms{}{}",
-        service.forwarded.client(context.peer, request),
-        Escaped::new(request.method().as_str(), MAX_LOGGED_PATH),
-        Escaped::new(request.path(), MAX_LOGGED_PATH),
-        taken.as_secs_f64() * 1e3,
-        LoggedSubject(request.subject()),
-        service.forwarded.question(context.peer, request),
-    );
+    let level = service.role.log_level();
+    if log_enabled!(level) {
+        // Logged before it is written, so that the line exists when the client has the answer.
+        let tail = tail(request, refused.as_ref(), context);
+        let path = MAX_LOGGED_PATH.min(MAX_PATH_AND_TAIL - tail.len());
+        log!(
+            level,
+            "{} {} {} {status} {:.3} ms{tail}",
+            service.forwarded.client(context.peer, request),
+            Escaped::new(request.method().as_str(), MAX_LOGGED_METHOD),
+            Escaped::new(request.path(), path),
+            taken.as_secs_f64() * 1e3,
+        );
+    }
     service.role.is_counted()
 }
 
@@ -209,14 +225,24 @@ impl From<HeadError> for Refusal {
     }
 }
 
-/// The end of a request's log line.
-struct LoggedSubject<'a>(Option<&'a str>);
-
-impl fmt::Display for LoggedSubject<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(subject) => write!(f, " sub={}", Escaped::new(subject, MAX_LOGGED_PATH)),
-            None => Ok(()),
-        }
+/// The end of a request's log line: why it was refused, who sent it, what a proxy asks about, and an
+/// origin that is not allowed.
+fn tail(request: &Request<'_>, refused: Option<&Refused>, context: Context<'_>) -> String {
+    let mut tail = String::new();
+    let mut out = Escaper::new(&mut tail, MAX_TAIL);
+    // Writing to an `Escaper` does not fail.
+    if let Some(refused) = refused {
+        let _ = write!(out, " {}", refused.text);
     }
+    if let Some(subject) = request.subject() {
+        let _ = write!(out, " sub={}", Escaped::new(subject, MAX_LOGGED_SUBJECT));
+    }
+    let service = context.service;
+    let _ = write!(out, "{}", service.forwarded.question(context.peer, request));
+    if let Some(origin) = service.cors.refused(request) {
+        let origin = String::from_utf8_lossy(origin);
+        let origin = Escaped::new(&origin, MAX_LOGGED_ORIGIN);
+        let _ = write!(out, " origin {origin} not allowed");
+    }
+    tail
 }
