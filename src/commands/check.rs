@@ -25,22 +25,33 @@ pub fn check() -> ExitCode {
 fn settings(survey: &Survey, output: &Output) {
     match (&survey.tenant, &survey.audience) {
         (Some(tenant), Some(audience)) if survey.problems.is_empty() => {
-            let issuer = tenant.issuer();
-            let text = format!("settings: access tokens from {issuer} for {audience}");
-            output.verdict(Verdict::Ok, text, &[]);
+            let domain = &tenant.domain;
+            output.verdict(
+                Verdict::Ok,
+                format_args!("settings: access tokens from https://{domain}/ for {audience}"),
+            );
         }
         _ => {
-            let text = match survey.problems.len() {
-                1 => "settings: one is wrong; postern would not start".to_owned(),
-                count => format!("settings: {count} are wrong; postern would not start"),
+            let are = match survey.problems.len() {
+                1 => "one is",
+                2 => "two are",
+                _ => "several are",
             };
-            output.verdict(Verdict::Failed, text, &survey.problems);
+            output.verdict(
+                Verdict::Failed,
+                format_args!("settings: {are} wrong; postern would not start"),
+            );
+            for problem in &survey.problems {
+                output.more(format_args!("{problem}"));
+            }
         }
     }
 }
 
 /// A step that needs a setting that is wrong.
 fn skip(step: &str, output: &Output) {
-    let text = format!("{step}: needs a setting that is wrong");
-    output.verdict(Verdict::Skipped, text, &[]);
+    output.verdict(
+        Verdict::Skipped,
+        format_args!("{step}: needs a setting that is wrong"),
+    );
 }

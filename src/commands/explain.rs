@@ -12,8 +12,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use time::OffsetDateTime;
-
 use self::answers::Answers;
 use super::output::{Output, Verdict};
 use crate::auth::verifier::{Examination, Finding};
@@ -21,6 +19,7 @@ use crate::auth::{AuthError, Authenticator, Claims, TokenError, Verifier};
 use crate::config::Survey;
 use crate::http::request::HeadError;
 use crate::logging::complain;
+use crate::tls::validity::Timestamp;
 
 /// There is no token: `EX_USAGE` of `sysexits.h`.
 const EXIT_USAGE: u8 = 64;
@@ -52,23 +51,29 @@ pub fn explain(is_offline: bool) -> ExitCode {
     let key_id = key_id.as_deref();
     let keys = sources.keys(key_id, is_offline, &output);
     output.line(format_args!("{:12} {}", "keys", keys.standing));
-    output.line("");
-    let authenticator = || Authenticator::new(rules.clone(), keys.jwks.clone(), None);
+    output.line(format_args!(""));
+    let audience = rules.audience().to_owned();
+    let signature = keys.signature(&rules, &token, key_id);
+    let has_key = key_id.and_then(|id| keys.have(id));
+    let authenticator = Authenticator::new(rules, keys.jwks, None);
     let authorization = input::authorization(&token);
-    let outcome = authenticator().authenticate([&*authorization].into_iter());
-    let answers = Answers::to(authenticator(), &token);
+    let outcome = authenticator.authenticate([&*authorization].into_iter());
+    let answers = Answers::to(authenticator, &token);
     let case = Case {
         examination,
-        signature: keys.signature(&rules, &token, key_id),
-        has_key: key_id.and_then(|id| keys.have(id)),
+        signature,
+        has_key,
         outcome,
         fault: answers.fault,
-        audience: rules.audience(),
+        audience,
     };
     case.print_rules(&output);
-    output.line("");
-    answers.lines.iter().for_each(|line| output.line(line));
-    output.line("");
+    output.line(format_args!(""));
+    answers
+        .lines
+        .iter()
+        .for_each(|line| output.line(format_args!("{line}")));
+    output.line(format_args!(""));
     case.conclude(&output)
 }
 
@@ -87,7 +92,7 @@ fn print_token(examination: &Examination, output: &Output) {
     for (name, text) in &examination.claims {
         row(name, text);
     }
-    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let now = Timestamp::now().0;
     for (name, time) in &examination.times {
         row(name, &in_words(*time, now));
     }
@@ -97,14 +102,11 @@ fn print_token(examination: &Examination, output: &Output) {
 fn in_words(time: f64, now: i64) -> String {
     // The cast saturates.
     let seconds = time as i64;
-    let mut words = match OffsetDateTime::from_unix_timestamp(seconds) {
-        Ok(at) => {
-            let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-            let (hour, minute, second) = at.to_hms();
-            format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-        }
-        Err(_) => format!("{time:e} s after 1970"),
-    };
+    let mut words = Timestamp(seconds).to_string();
+    // As RFC 3339 has it.
+    if let Some(at) = words.strip_suffix(" UTC") {
+        words = at.replacen(' ', "T", 1) + "Z";
+    }
     let left = seconds.saturating_sub(now);
     let _ = match left {
         0.. => write!(words, ", in {left} s"),
@@ -114,7 +116,7 @@ fn in_words(time: f64, now: i64) -> String {
 }
 
 /// A token, and what there is to say of it.
-struct Case<'a> {
+struct Case {
     examination: Examination,
     /// Whether the signature is that of the key it names; `None` if that cannot be told.
     signature: Option<Result<(), TokenError>>,
@@ -125,26 +127,28 @@ struct Case<'a> {
     /// Why the server does not even read a request with it.
     fault: Option<HeadError>,
     /// What its `aud` must contain.
-    audience: &'a str,
+    audience: String,
 }
 
-impl Case<'_> {
+impl Case {
     /// Each rule, in the order of the contract, and the signature.
     fn print_rules(&self, output: &Output) {
         for rule in &self.examination.rules {
             let name = rule.name;
             match &rule.finding {
                 Finding::Kept(id) if name == "kid" => self.print_key(id, output),
-                Finding::Kept(how) if how.is_empty() => output.verdict(Verdict::Ok, name, &[]),
+                Finding::Kept(how) if how.is_empty() => {
+                    output.verdict(Verdict::Ok, format_args!("{name}"))
+                }
                 Finding::Kept(how) => {
-                    output.verdict(Verdict::Ok, format_args!("{name}: {how}"), &[]);
+                    output.verdict(Verdict::Ok, format_args!("{name}: {how}"));
                 }
                 Finding::Broken(error) => refuse(name, error, output),
                 Finding::Unseen => skip(name, "cannot be read", output),
             }
         }
         match &self.signature {
-            Some(Ok(())) => output.verdict(Verdict::Ok, "signature", &[]),
+            Some(Ok(())) => output.verdict(Verdict::Ok, format_args!("signature")),
             Some(Err(error)) => refuse("signature", error, output),
             None => skip("signature", "cannot be checked without its key", output),
         }
@@ -154,7 +158,7 @@ impl Case<'_> {
     fn print_key(&self, id: &str, output: &Output) {
         match self.has_key {
             Some(true) => {
-                output.verdict(Verdict::Ok, format_args!("kid: {id}, one of the keys"), &[]);
+                output.verdict(Verdict::Ok, format_args!("kid: {id}, one of the keys"));
             }
             Some(false) => refuse("kid", &TokenError::UnknownKey(id.to_owned()), output),
             None => skip("kid", "cannot be looked for among the latest keys", output),
@@ -165,12 +169,12 @@ impl Case<'_> {
     fn conclude(&self, output: &Output) -> ExitCode {
         if let Some(fault) = self.fault {
             output.line(format_args!("refused: {fault}"));
-            output.line(advice::of_head(fault));
+            output.line(format_args!("{}", advice::of_head(fault)));
             return ExitCode::FAILURE;
         }
         let refused = match &self.outcome {
             Ok(_) => {
-                output.line("accepted");
+                output.line(format_args!("accepted"));
                 return ExitCode::SUCCESS;
             }
             // Without keys the server says no more, but no key makes such a token a valid one.
@@ -184,19 +188,19 @@ impl Case<'_> {
             Err(error) => error.to_string(),
         };
         output.line(format_args!("refused: {refused}"));
-        if let Some(advice) = advice::advice(&self.examination, &self.outcome, self.audience) {
-            output.line(advice);
+        if let Some(advice) = advice::advice(&self.examination, &self.outcome, &self.audience) {
+            output.line(format_args!("{advice}"));
         }
         ExitCode::FAILURE
     }
 }
 
 fn refuse(rule: &str, error: &TokenError, output: &Output) {
-    output.verdict(Verdict::Refused, format_args!("{rule}: {error}"), &[]);
+    output.verdict(Verdict::Refused, format_args!("{rule}: {error}"));
 }
 
 fn skip(rule: &str, why: &str, output: &Output) {
-    output.verdict(Verdict::Skipped, format_args!("{rule}: {why}"), &[]);
+    output.verdict(Verdict::Skipped, format_args!("{rule}: {why}"));
 }
 
 #[cfg(test)]

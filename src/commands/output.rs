@@ -1,11 +1,11 @@
 //! What the commands print: lines with a verdict, fit for a terminal and for a file.
 
-use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::fmt::{Arguments, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::escape::Escaped;
+use crate::escape::Escaper;
 
 /// The longest text of a line, in bytes.
 const MAX_TEXT: usize = 1000;
@@ -85,47 +85,50 @@ impl Output {
     }
 
     /// Says on a terminal what a slow step waits for, until the next line.
-    pub(super) fn wait(&self, what: impl Display) {
+    pub(super) fn wait(&self, what: Arguments<'_>) {
         if self.0.shows_waits {
             self.end_wait();
             self.0.is_waiting.store(true, Ordering::Relaxed);
-            let what = what.to_string();
-            let what = Escaped::new(&what, MAX_WAIT);
-            let _ = write!(io::stderr(), "{:WIDTH$}{what} ...", "");
+            let mut line = " ".repeat(WIDTH);
+            let _ = Escaper::new(&mut line, MAX_WAIT).write_fmt(what);
+            line.push_str(" ...");
+            let _ = io::stderr().write_all(line.as_bytes());
         }
     }
 
     /// The line is overwritten.
     fn end_wait(&self) {
         if self.0.is_waiting.swap(false, Ordering::Relaxed) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            let _ = io::stderr().write_all(b"\r\x1b[K");
         }
     }
 
-    /// A line of a step or a rule, and what is to be said of it below.
-    pub(super) fn verdict(&self, verdict: Verdict, text: impl Display, more: &[String]) {
+    /// A line of a step or a rule.
+    pub(super) fn verdict(&self, verdict: Verdict, text: Arguments<'_>) {
         if verdict >= Verdict::Failed {
             self.0.has_failed.store(true, Ordering::Relaxed);
         }
-        let word = format!("{:WIDTH$}", verdict.word());
-        let word = match self.0.has_colours {
-            true => format!("\x1b[{}m{word}\x1b[m", verdict.colour()),
-            false => word,
-        };
-        self.print(&word, &text.to_string());
-        for text in more {
-            self.print(&" ".repeat(WIDTH), text);
+        let mut line = format!("{:WIDTH$}", verdict.word());
+        if self.0.has_colours {
+            line = format!("\x1b[{}m{line}\x1b[m", verdict.colour());
         }
+        self.print(line, text);
+    }
+
+    /// A line below that of a step, with more about it.
+    pub(super) fn more(&self, text: Arguments<'_>) {
+        self.print(" ".repeat(WIDTH), text);
     }
 
     /// A line of text.
-    pub(super) fn line(&self, text: impl Display) {
-        self.print("", &text.to_string());
+    pub(super) fn line(&self, text: Arguments<'_>) {
+        self.print(String::new(), text);
     }
 
-    fn print(&self, begin: &str, text: &str) {
+    fn print(&self, mut line: String, text: Arguments<'_>) {
         self.end_wait();
-        let text = Escaped::new(text, MAX_TEXT);
-        let _ = writeln!(io::stdout(), "{begin}{text}");
+        let _ = Escaper::new(&mut line, MAX_TEXT).write_fmt(text);
+        line.push('\n');
+        let _ = io::stdout().write_all(line.as_bytes());
     }
 }

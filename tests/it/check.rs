@@ -127,11 +127,11 @@ fn all_is_well() {
     let (first, second) = (tenant.key(), tenant.next_key());
     let expected = format!(
         "ok       settings: access tokens from https://{domain}/ for https://hello-world.example.com
-ok       listening address: any free port of 127.0.0.1
+ok       listening address: 127.0.0.1:0, any free port is taken
 ok       state folder: {folder} can be written, and holds no keys yet
 ok       name resolution: localhost is ADDRESSES
 ok       connection: to {domain}
-ok       TLS: TLSv1.3, the certificate is issued by CN=postern stand-in CA and ends on END
+ok       TLS: version 1.3, a certificate issued by CN=postern stand-in CA that ends on END
 ok       key set: 2 usable keys
          key {}: RS256, 2048 bits
          key {}: RS256, 2048 bits
@@ -218,13 +218,13 @@ fn each_failure_of_the_tenant_has_its_step() {
         (
             Behaviour::Body(keys(0)),
             "key set",
-            "no usable key",
+            "0 usable keys",
             "rotate its keys",
         ),
         (
             Behaviour::Body(keys(1)),
             "key set",
-            "no usable key",
+            "0 usable keys",
             "a key without kid is skipped",
         ),
         (
@@ -276,7 +276,7 @@ fn a_tenant_that_is_not_there_fails_at_the_connection() {
 
 #[test]
 fn certificates_that_are_not_trusted_fail_at_tls_and_are_shown() {
-    let issuer = "The certificate is issued by CN=postern stand-in CA and ends on ";
+    let issuer = "Shown was a certificate issued by CN=postern stand-in CA that ends on ";
     for (certificate, says, advice) in [
         (
             Certificate::UnknownCa,
@@ -464,7 +464,7 @@ fn a_port_that_another_program_has_fails_alone() {
     let free = Checked::run(&builder);
     assert_eq!(
         free.text("listening address"),
-        format!("127.0.0.1:{port} is free")
+        format!("127.0.0.1:{port}, it is free")
     );
 }
 
@@ -598,7 +598,7 @@ fn wrong_settings_stop_only_the_steps_that_need_them() {
             .env("AUTH0_DOMAIN", "a b")
             .env("HOST", "localhost"),
     );
-    checked.assert_fails("settings", "2 are wrong", "AUTH0_DOMAIN is \"a b\"");
+    checked.assert_fails("settings", "two are wrong", "AUTH0_DOMAIN is \"a b\"");
     let skipped = ["name resolution", "connection", "TLS", "key set", "clock"];
     assert_eq!(checked.with("skipped")[1..], skipped);
     assert_eq!(checked.text("clock"), "needs a setting that is wrong");

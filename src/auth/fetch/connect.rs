@@ -7,10 +7,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::ring::default_provider;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore,
     SignatureScheme, StreamOwned,
@@ -39,7 +41,7 @@ pub enum Progress<'a> {
     /// The tenant, or who stands in its place, has shown this certificate. It is not checked yet.
     Shown(&'a CertificateDer<'a>),
     /// The certificate is trusted, and TLS of this version made.
-    Secured(Option<ProtocolVersion>),
+    Secured(&'static str),
 }
 
 /// What is told how far a fetch has come; by default nothing.
@@ -84,26 +86,20 @@ fn tls_config(extra_roots: &[Certificate<'static>], watch: &Watch) -> Arc<Client
     roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
     let extra_roots = extra_roots.iter().map(|root| root.der().to_vec().into());
     roots.add_parsable_certificates(extra_roots);
-    let (roots, provider) = (Arc::new(roots), Arc::new(default_provider()));
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let provider = default_provider();
+    let verifier = Verifier {
+        roots,
+        algorithms: provider.signature_verification_algorithms,
+        watch: watch.clone(),
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         // Only a provider without suites for one of the versions is refused.
-        .expect("ring has suites for both versions");
-    let config = match &watch.0 {
-        None => builder.with_root_certificates(roots),
-        Some(_) => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            let watched = Watched {
-                // Only an empty store and faults in revocation lists are refused.
-                verifier: verifier.expect("Mozilla has roots, and there are no lists"),
-                watch: watch.clone(),
-            };
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(watched))
-        }
-    };
-    Arc::new(config.with_no_client_auth())
+        .expect("ring has suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// Resolves names as ureq does.
@@ -163,7 +159,10 @@ impl<In: Transport> Connector<In> for Tls {
         socket.set_timeout(time_left(details));
         session.complete_io(&mut socket)?;
         self.watch
-            .tell(Progress::Secured(session.protocol_version()));
+            .tell(Progress::Secured(match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            }));
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
@@ -225,25 +224,36 @@ impl Transport for Secured {
     }
 }
 
-/// Checks certificates as rustls does, and tells of the one that is shown.
+/// Checks certificates as rustls's own verifier does without revocation lists, with the same
+/// functions, and tells of the one that is shown.
 #[derive(Debug)]
-struct Watched {
-    verifier: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    roots: RootCertStore,
+    algorithms: WebPkiSupportedAlgorithms,
     watch: Watch,
 }
 
-impl ServerCertVerifier for Watched {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         self.watch.tell(Progress::Shown(end_entity));
-        self.verifier
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        verify_server_name(&certificate, server_name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -252,8 +262,7 @@ impl ServerCertVerifier for Watched {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -262,11 +271,10 @@ impl ServerCertVerifier for Watched {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

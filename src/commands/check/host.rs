@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::skip;
@@ -27,31 +26,36 @@ pub(super) fn listening_address(survey: &Survey, output: &Output) {
         return skip(STEP, output);
     };
     let Err(error) = listener::try_bind(address) else {
-        let text = match address.port() {
-            0 => format!("{STEP}: any free port of {}", address.ip()),
-            _ => format!("{STEP}: {address} is free"),
+        let free = match address.port() {
+            0 => "any free port is taken",
+            _ => "it is free",
         };
-        return output.verdict(Verdict::Ok, text, &[]);
+        return output.verdict(Verdict::Ok, format_args!("{STEP}: {address}, {free}"));
     };
     output.wait(format_args!("{STEP}: asking who listens on {address}"));
     // It also may be another user who may not listen there, such as on the port of a socket unit.
-    let wants_tls = matches!(&survey.certificate, Some(Ok(Some(_)) | Err(_)));
-    match postern_at(address) {
-        Some(speaks_tls) if speaks_tls == wants_tls => {
-            let text = format!("{STEP}: a postern listens on {address} already");
-            output.verdict(Verdict::Ok, text, &[]);
-        }
-        Some(speaks_tls) => {
-            let how = if speaks_tls { "TLS" } else { "plain HTTP" };
-            let text = format!("{STEP}: a postern listens on {address} already, for {how}");
-            let more = "The settings are for the other. Restart it to put them in force.";
-            output.verdict(Verdict::Warning, text, &[more.to_owned()]);
-        }
-        None => {
-            let text = format!("{STEP}: {address} cannot be listened on ({error})");
-            let more = StartError(StartFault::Bind(address, error)).to_string();
-            output.verdict(Verdict::Failed, text, &[more]);
-        }
+    let wants_tls = !matches!(&survey.certificate, Some(Ok(None)) | None);
+    let Some(speaks_tls) = postern_at(address) else {
+        output.verdict(
+            Verdict::Failed,
+            format_args!("{STEP}: {address} cannot be listened on ({error})"),
+        );
+        let error = StartError(StartFault::Bind(address, error));
+        return output.more(format_args!("{error}"));
+    };
+    let (verdict, how) = match (speaks_tls == wants_tls, speaks_tls) {
+        (true, _) => (Verdict::Ok, ""),
+        (false, true) => (Verdict::Warning, ", for TLS"),
+        (false, false) => (Verdict::Warning, ", for plain HTTP"),
+    };
+    output.verdict(
+        verdict,
+        format_args!("{STEP}: a postern listens on {address} already{how}"),
+    );
+    if verdict == Verdict::Warning {
+        output.more(format_args!(
+            "The settings are for the other. Restart it to put them in force."
+        ));
     }
 }
 
@@ -100,43 +104,62 @@ pub(super) fn state_folder(survey: &Survey, output: &Output) {
         return skip(STEP, output);
     };
     let Some(folder) = folder else {
-        let text = format!("{STEP}: none, the keys are kept in memory only");
-        return output.verdict(Verdict::Ok, text, &[]);
+        return output.verdict(
+            Verdict::Ok,
+            format_args!("{STEP}: none, the keys are kept in memory only"),
+        );
     };
+    let path = folder.display();
     let issuer = survey.tenant.as_ref().map(|tenant| tenant.issuer());
-    let copy = DiskCopy::new(folder.clone(), issuer.clone().unwrap_or_default());
+    let has_issuer = issuer.is_some();
+    let copy = DiskCopy::new(folder.clone(), issuer.unwrap_or_default());
     if let Err(error) = copy.try_write() {
-        return not_writable(STEP, folder, &error, output);
+        output.verdict(
+            Verdict::Failed,
+            format_args!("{STEP}: {path} cannot be written ({error})"),
+        );
+        return output.more(format_args!("{}", write_advice(error.kind())));
     }
-    let text = format!("{STEP}: {} can be written", folder.display());
     // Without the tenant, it is unknown whose copy it should be.
-    match issuer.map(|_| copy.read()) {
-        None => output.verdict(Verdict::Ok, text, &[]),
-        Some(Ok(None)) => {
-            let text = format!("{text}, and holds no keys yet");
-            output.verdict(Verdict::Ok, text, &[]);
-        }
-        Some(Ok(Some((keys, stored)))) => {
+    let read = if has_issuer { copy.read() } else { Ok(None) };
+    match read {
+        Ok(Some((keys, stored))) => {
             let age = SystemTime::now().duration_since(stored.fetched);
             let age = age.unwrap_or_default().as_secs();
-            let text = format!("{text}, and holds {keys}, fetched {age} s ago");
-            output.verdict(Verdict::Ok, text, &[]);
-        }
-        Some(Err(why)) => {
-            let file = copy.path();
-            let more = format!(
-                "postern passes over {}: {why}. The next keys it fetches replace it.",
-                file.display()
+            output.verdict(
+                Verdict::Ok,
+                format_args!(
+                    "{STEP}: {path} can be written, and holds {keys}, fetched {age} s ago"
+                ),
             );
-            output.verdict(Verdict::Warning, text, &[more]);
+        }
+        Ok(None) => {
+            let none = if has_issuer {
+                ", and holds no keys yet"
+            } else {
+                ""
+            };
+            output.verdict(
+                Verdict::Ok,
+                format_args!("{STEP}: {path} can be written{none}"),
+            );
+        }
+        Err(why) => {
+            output.verdict(
+                Verdict::Warning,
+                format_args!("{STEP}: {path} can be written"),
+            );
+            output.more(format_args!(
+                "postern passes over {}: {why}. The next keys it fetches replace it.",
+                copy.path().display()
+            ));
         }
     }
 }
 
-fn not_writable(step: &str, folder: &Path, error: &io::Error, output: &Output) {
-    let folder = folder.display();
-    let text = format!("{step}: {folder} cannot be written ({error})");
-    let more = match error.kind() {
+/// What to do about a folder that cannot be written.
+fn write_advice(error: io::ErrorKind) -> &'static str {
+    match error {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             "Make the folder, owned by the user that postern runs as, with mode 0700; under \
              systemd, StateDirectory= does."
@@ -146,8 +169,7 @@ fn not_writable(step: &str, folder: &Path, error: &io::Error, output: &Output) {
             "Only the user that postern runs as needs to write there: run this check as that user \
              (systemd/postern-run does), or give the folder to it."
         }
-    };
-    output.verdict(Verdict::Failed, text, &[more.to_owned()]);
+    }
 }
 
 /// The server's own certificate.
@@ -155,11 +177,16 @@ pub(super) fn certificate(survey: &Survey, output: &Output) {
     const STEP: &str = "certificate";
     match &survey.certificate {
         None => skip(STEP, output),
-        Some(Ok(None)) => output.verdict(Verdict::Ok, format!("{STEP}: none, plain HTTP"), &[]),
+        Some(Ok(None)) => output.verdict(Verdict::Ok, format_args!("{STEP}: none, plain HTTP")),
         Some(Ok(Some(pair))) => pair_of_files(STEP, pair, output),
         Some(Err(faults)) => {
-            let text = format!("{STEP}: cannot be used; postern would not start");
-            output.verdict(Verdict::Failed, text, faults);
+            output.verdict(
+                Verdict::Failed,
+                format_args!("{STEP}: cannot be used; postern would not start"),
+            );
+            for fault in faults {
+                output.more(format_args!("{fault}"));
+            }
         }
     }
 }
@@ -168,14 +195,18 @@ pub(super) fn certificate(survey: &Survey, output: &Output) {
 fn pair_of_files(step: &str, pair: &Pair, output: &Output) {
     let standing = pair.validity().standing(Timestamp::now());
     let faults = [pair.concern(standing), pair.exposure()];
-    let more: Vec<String> = faults.iter().flatten().map(ToString::to_string).collect();
     let verdict = match standing {
         // postern serves, but no client trusts it.
         Standing::NotYet | Standing::Over => Verdict::Failed,
-        _ if more.is_empty() => Verdict::Ok,
+        _ if faults.iter().all(Option::is_none) => Verdict::Ok,
         _ => Verdict::Warning,
     };
     let end = pair.validity().not_after;
-    let text = format!("{step}: the key and the chain match, valid until {end}");
-    output.verdict(verdict, text, &more);
+    output.verdict(
+        verdict,
+        format_args!("{step}: the key and the chain match, valid until {end}"),
+    );
+    for fault in faults.iter().flatten() {
+        output.more(format_args!("{fault}"));
+    }
 }

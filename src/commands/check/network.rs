@@ -1,5 +1,6 @@
 //! The steps on the way to the tenant: one fetch of the keys, told as it goes.
 
+use std::fmt::{self, Arguments};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,11 +9,12 @@ use crate::auth::clock::{TOLERANCE, program_date};
 use crate::auth::fetch::{
     Answer, FetchError, Fetched, Fetcher, NewKeys, Progress, Question, Watch,
 };
-use crate::auth::key_set::{Key, KeySet};
+use crate::auth::key_set::KeySet;
 use crate::commands::output::{Output, Verdict};
 use crate::config::{Survey, Tenant};
 use crate::escape::Escaped;
 use crate::tls;
+use crate::tls::validity::Validity;
 
 /// The steps of a fetch, in their order.
 const STEPS: [&str; 4] = ["name resolution", "connection", "TLS", "key set"];
@@ -29,8 +31,8 @@ struct Way {
     tenant: Tenant,
     /// The step that is waited for.
     step: usize,
-    /// Who issued the certificate that was shown, and until when it is valid.
-    shown: Option<String>,
+    /// Who issued the certificate that was shown, and when it is valid.
+    shown: Option<(String, Validity)>,
     output: Output,
 }
 
@@ -85,47 +87,41 @@ impl Way {
     fn tell(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Resolved(addresses) => {
-                let host = match &self.tenant.proxy {
-                    Some(proxy) => format!("the proxy {}", proxy.host()),
-                    None => host(&self.tenant.domain).to_owned(),
+                let (the, host) = match &self.tenant.proxy {
+                    Some(proxy) => ("the proxy ", proxy.host()),
+                    None => ("", host(&self.tenant.domain)),
                 };
-                self.pass(format!("{host} is {}", list(addresses)));
+                let addresses = List(addresses);
+                self.pass(format_args!("{the}{host} is {addresses}"));
             }
             Progress::Connected => {
-                let through = match &self.tenant.proxy {
-                    Some(proxy) => format!(", through {}:{}", proxy.host(), proxy.port()),
-                    None => String::new(),
-                };
-                self.pass(format!("to {}{through}", self.tenant.domain));
+                let domain = &self.tenant.domain;
+                match &self.tenant.proxy {
+                    Some(proxy) => {
+                        let (host, port) = (proxy.host(), proxy.port());
+                        self.pass(format_args!("to {domain}, through {host}:{port}"));
+                    }
+                    None => self.pass(format_args!("to {domain}")),
+                }
             }
             Progress::Shown(certificate) => {
-                let found = tls::issuer_and_validity(certificate);
-                self.shown = found.map(|(issuer, validity)| {
-                    let issuer = match &*issuer {
-                        "" => "somebody without a name",
-                        issuer => issuer,
-                    };
-                    let end = validity.not_after;
-                    format!("the certificate is issued by {issuer} and ends on {end}")
-                });
+                self.shown = tls::issuer_and_validity(certificate);
+                return;
             }
             Progress::Secured(version) => {
-                let version = version.and_then(|version| version.as_str());
-                let version = version.unwrap_or("TLS").replace('_', ".");
-                let shown = self.shown.take();
-                let shown = shown.map_or(String::new(), |shown| format!(", {shown}"));
-                self.pass(format!("{version}{shown}"));
+                let shown = Shown(&self.shown);
+                self.pass(format_args!("version {version}, {shown}"));
             }
         }
+        self.step += 1;
+        self.wait();
     }
 
     /// The step that was waited for is done.
-    fn pass(&mut self, text: String) {
+    fn pass(&self, text: Arguments<'_>) {
         let step = STEPS[self.step];
         self.output
-            .verdict(Verdict::Ok, format_args!("{step}: {text}"), &[]);
-        self.step += 1;
-        self.wait();
+            .verdict(Verdict::Ok, format_args!("{step}: {text}"));
     }
 
     fn wait(&self) {
@@ -148,42 +144,70 @@ impl Way {
     }
 
     fn fail(&self, error: &FetchError) {
-        let step = STEPS[self.step];
-        let mut more = Vec::new();
-        more.extend(self.shown.clone().map(|shown| sentence(&shown)));
-        more.push(advice(error, self.step).to_owned());
-        let text = format!("{step}: {}", error.reason());
-        self.output.verdict(Verdict::Failed, text, &more);
+        let (step, output) = (STEPS[self.step], &self.output);
+        let reason = error.reason();
+        output.verdict(Verdict::Failed, format_args!("{step}: {reason}"));
+        if self.shown.is_some() {
+            output.more(format_args!("Shown was {}.", Shown(&self.shown)));
+        }
+        output.more(format_args!("{}", advice(error, self.step)));
         for later in &STEPS[self.step + 1..] {
-            let text = format!("{later}: needs {step}");
-            self.output.verdict(Verdict::Skipped, text, &[]);
+            output.verdict(Verdict::Skipped, format_args!("{later}: needs {step}"));
         }
     }
 }
 
+/// The certificate that was shown.
+struct Shown<'a>(&'a Option<(String, Validity)>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((issuer, validity)) => {
+                let end = validity.not_after;
+                write!(f, "a certificate issued by {issuer} that ends on {end}")
+            }
+            None => f.write_str("a certificate that cannot be read"),
+        }
+    }
+}
+
+/// Addresses, with commas between them.
+struct List<'a>(&'a [SocketAddr]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, address) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", address.ip())?;
+        }
+        Ok(())
+    }
+}
+
 fn key_set(keys: &KeySet, output: &Output) {
-    let key = |key: &Key| {
-        let id = Escaped::new(key.id(), MAX_ID).to_string();
-        format!("key {id}: {}, {} bits", key.algorithm_name(), key.bits())
-    };
-    let mut more: Vec<String> = keys.keys().iter().map(key).collect();
-    more.extend(keys.remarks().iter().cloned());
-    let step = STEPS[KEY_SET];
-    let text = match keys.keys().len() {
-        0 => format!("{step}: no usable key, nobody is let in"),
-        1 => format!("{step}: 1 usable key"),
-        count => format!("{step}: {count} usable keys"),
-    };
     let verdict = match (keys.is_empty(), keys.remarks().is_empty()) {
         (false, true) => Verdict::Ok,
         (false, false) => Verdict::Warning,
-        (true, _) => {
-            let advice = "The tenant needs a signing key for RS256: rotate its keys at Auth0.";
-            more.push(advice.to_owned());
-            Verdict::Failed
-        }
+        (true, _) => Verdict::Failed,
     };
-    output.verdict(verdict, text, &more);
+    let (step, count) = (STEPS[KEY_SET], keys.keys().len());
+    let plural = if count == 1 { "" } else { "s" };
+    output.verdict(verdict, format_args!("{step}: {count} usable key{plural}"));
+    for key in keys.keys() {
+        let id = Escaped::new(key.id(), MAX_ID);
+        let (algorithm, bits) = (key.algorithm_name(), key.bits());
+        output.more(format_args!("key {id}: {algorithm}, {bits} bits"));
+    }
+    for remark in keys.remarks() {
+        output.more(format_args!("{remark}"));
+    }
+    if keys.is_empty() {
+        output.more(format_args!(
+            "Nobody is let in until the tenant has a signing key for RS256: rotate its keys at \
+             Auth0."
+        ));
+    }
 }
 
 /// What to do about a failure at a step.
@@ -200,7 +224,7 @@ fn advice(error: &FetchError, step: usize) -> &'static str {
             "A private CA, or a proxy that opens TLS: put its root certificate into a PEM file, \
              and name that in SSL_CERT_FILE."
         }
-        FetchError::Tls(text) if text.to_lowercase().contains("expired") => {
+        FetchError::Tls(text) if text.contains("xpired") => {
             "Set this host's clock; if it is right, the tenant has to renew its certificate."
         }
         FetchError::Tls(text) if text.contains("alid yet") || text.contains("alidYet") => {
@@ -237,48 +261,52 @@ fn advice(error: &FetchError, step: usize) -> &'static str {
 
 /// This host's clock. Of an answer: the tenant's time, this host's, and whether it had keys.
 fn clock(answer: Option<(Option<SystemTime>, SystemTime, bool)>, survey: &Survey, output: &Output) {
-    let now = SystemTime::now();
-    let set = "Set this host's clock: is time synchronisation running?".to_owned();
-    if apart(now, program_date())
-        .is_some_and(|(seconds, is_ahead)| !is_ahead && seconds > TOLERANCE.as_secs())
-    {
-        let text = format!("{CLOCK}: before this program was made, nobody is let in");
-        return output.verdict(Verdict::Failed, text, &[set]);
+    let set = format_args!("Set this host's clock: is time synchronisation running?");
+    let (seconds, is_ahead) = apart(SystemTime::now(), program_date()).unwrap_or_default();
+    if !is_ahead && Duration::from_secs(seconds) > TOLERANCE {
+        let text = format_args!("{CLOCK}: before this program was made, nobody is let in");
+        output.verdict(Verdict::Failed, text);
+        return output.more(set);
     }
     let (date, now) = match answer {
         Some((Some(date), now, _)) => (date, now),
         Some((None, _, true)) => {
-            let text = format!("{CLOCK}: the tenant's answer has no Date to compare it with");
-            let more = "All that is known is that it is not before the date of this program.";
-            return output.verdict(Verdict::Warning, text, &[more.to_owned()]);
+            let text = format_args!("{CLOCK}: the tenant's answer has no Date to compare it with");
+            output.verdict(Verdict::Warning, text);
+            return output.more(format_args!(
+                "All that is known is that it is not before the date of this program."
+            ));
         }
         Some((None, _, false)) => {
-            let text = format!("{CLOCK}: needs an answer of the tenant");
-            return output.verdict(Verdict::Skipped, text, &[]);
+            let text = format_args!("{CLOCK}: needs an answer of the tenant");
+            return output.verdict(Verdict::Skipped, text);
         }
         None => return super::skip(CLOCK, output),
     };
     let Some((seconds, is_ahead)) = apart(now, date) else {
-        let text = format!("{CLOCK}: as the tenant's");
-        return output.verdict(Verdict::Ok, text, &[]);
+        return output.verdict(Verdict::Ok, format_args!("{CLOCK}: as the tenant's"));
+    };
+    let leeway = survey.clock_leeway.unwrap_or_default();
+    let off = Duration::from_secs(seconds);
+    let (verdict, effect) = match is_ahead {
+        _ if off <= leeway => (Verdict::Ok, ""),
+        _ if off <= TOLERANCE => (Verdict::Warning, ""),
+        true => (Verdict::Failed, ", tokens count as expired"),
+        false => (Verdict::Failed, ", nobody is let in"),
     };
     let side = if is_ahead { "ahead of" } else { "behind" };
-    let text = format!("{CLOCK}: {seconds} s {side} the tenant's");
-    let leeway = survey.clock_leeway.unwrap_or_default();
-    if Duration::from_secs(seconds) > TOLERANCE {
-        let text = match is_ahead {
-            true => format!("{text}, tokens count as expired"),
-            false => format!("{text}, nobody is let in"),
-        };
-        output.verdict(Verdict::Failed, text, &[set]);
-    } else if Duration::from_secs(seconds) > leeway {
-        let more = format!(
-            "That is more than CLOCK_LEEWAY_SECONDS, {}.",
-            leeway.as_secs()
-        );
-        output.verdict(Verdict::Warning, text, &[more, set]);
-    } else {
-        output.verdict(Verdict::Ok, text, &[]);
+    output.verdict(
+        verdict,
+        format_args!("{CLOCK}: {seconds} s {side} the tenant's{effect}"),
+    );
+    if verdict == Verdict::Warning {
+        let leeway = leeway.as_secs();
+        output.more(format_args!(
+            "That is more than CLOCK_LEEWAY_SECONDS, {leeway}."
+        ));
+    }
+    if verdict != Verdict::Ok {
+        output.more(set);
     }
 }
 
@@ -297,19 +325,6 @@ fn host(domain: &str) -> &str {
     match domain.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => domain.split(':').next().unwrap_or(domain),
-    }
-}
-
-fn list(addresses: &[SocketAddr]) -> String {
-    let addresses = addresses.iter().map(|address| address.ip().to_string());
-    addresses.collect::<Vec<_>>().join(", ")
-}
-
-/// A text that begins with "the" as a sentence.
-fn sentence(text: &str) -> String {
-    match text.strip_prefix("the ") {
-        Some(rest) => format!("The {rest}."),
-        None => format!("{text}."),
     }
 }
 
