@@ -27,10 +27,10 @@ pub(super) fn listening_address(survey: &Survey, output: &Output) {
     };
     let Err(error) = listener::try_bind(address) else {
         let free = match address.port() {
-            0 => "any free port is taken",
-            _ => "it is free",
+            0 => ", any free port is taken",
+            _ => " is free",
         };
-        return output.verdict(Verdict::Ok, format_args!("{STEP}: {address}, {free}"));
+        return output.verdict(Verdict::Ok, format_args!("{STEP}: {address}{free}"));
     };
     output.wait(format_args!("{STEP}: asking who listens on {address}"));
     // It also may be another user who may not listen there, such as on the port of a socket unit.

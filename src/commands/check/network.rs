@@ -20,6 +20,7 @@ use crate::tls::validity::Validity;
 const STEPS: [&str; 4] = ["name resolution", "connection", "TLS", "key set"];
 const NAMES: usize = 0;
 const CONNECTION: usize = 1;
+const TLS: usize = 2;
 const KEY_SET: usize = 3;
 const CLOCK: &str = "clock";
 
@@ -113,7 +114,7 @@ impl Way {
                 self.pass(format_args!("version {version}, {shown}"));
             }
         }
-        self.step += 1;
+        self.step = KEY_SET.min(self.step + 1);
         self.wait();
     }
 
@@ -147,7 +148,7 @@ impl Way {
         let (step, output) = (STEPS[self.step], &self.output);
         let reason = error.reason();
         output.verdict(Verdict::Failed, format_args!("{step}: {reason}"));
-        if self.shown.is_some() {
+        if self.step == TLS && self.shown.is_some() {
             output.more(format_args!("Shown was {}.", Shown(&self.shown)));
         }
         output.more(format_args!("{}", advice(error, self.step)));
@@ -366,7 +367,7 @@ mod tests {
         use rustls::CertificateError;
         let advice = |error: CertificateError| {
             let error = FetchError::Tls(rustls::Error::InvalidCertificate(error).to_string());
-            super::advice(&error, 2)
+            super::advice(&error, TLS)
         };
         let clock = "Set this host's clock.";
         assert_eq!(advice(CertificateError::NotValidYet), clock);
