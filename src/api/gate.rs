@@ -55,7 +55,7 @@ impl<H: Handler> Handler for Gate<H> {
             return self.inner.handle(request);
         }
         // Its path is set by the operator, and the names of routes are texts of the program.
-        request.set_route("forward-auth");
+        request.set_route("gate");
         let access = self.auth.authenticate(request)?;
         Ok(decide(access.claims(), request.query()))
     }

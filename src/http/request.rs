@@ -317,7 +317,7 @@ impl<'a> Request<'a> {
     }
 
     /// Notes the route that answers it, for the metrics: its path, or another name for it. The
-    /// first note counts. A [`Router`](crate::api::Router) does it; a handler without one may, too.
+    /// first note counts. A [`Router`](crate::Router) does it; a handler without one may, too.
     /// At most 32 routes are told apart.
     pub fn set_route(&self, route: &'static str) {
         let _ = self.route.set(route);

@@ -104,6 +104,26 @@ fn refusals_count_by_reason() {
 }
 
 #[test]
+fn the_gate_is_a_route() {
+    let tenant = Tenant::start();
+    let builder = Postern::builder(&tenant).env("FORWARD_AUTH_PATH", "/auth");
+    let (postern, addr) = watched(builder);
+    postern.wait_for_keys();
+    let user = bearer(&Token::user(&tenant).sign());
+    let headers = [("Authorization", user.as_str())];
+    for (path, headers, status) in [
+        ("/auth", &headers[..], 200),
+        ("/auth?permission=x", &headers, 403),
+        ("/auth", &[], 401),
+    ] {
+        assert_eq!(postern.get(path, headers).status, status, "{path}");
+        assert_eq!(metrics(addr).requests("gate", status), 1.0, "{path}");
+    }
+    assert_eq!(metrics(addr).refusals("permission"), 1.0);
+    assert_eq!(metrics(addr).refusals("no_token"), 1.0);
+}
+
+#[test]
 fn an_outage_counts_as_one() {
     let tenant = Tenant::start();
     tenant.answer(Behaviour::Status(500));
