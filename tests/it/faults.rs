@@ -7,18 +7,20 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
+use crate::support::admin::metrics;
 use crate::support::client::Client;
 use crate::support::contract::PUBLIC;
 use crate::support::crowd::A;
-use crate::support::postern::{Builder, Postern, copy_binary};
+use crate::support::postern::{Builder, Postern, copy_binary, free_addr};
 use crate::support::tenant::Tenant;
 use crate::support::token::Token;
 use crate::support::usage::{raise_descriptor_limit, usage};
 use crate::support::verdict::assert_unavailable;
-use crate::support::{TempDir, wait_until};
+use crate::support::{PATIENCE, TempDir, wait_until};
 
 /// Words that run the server in a shell which first does this. `$0` is the server.
 fn after(preparation: &str) -> [String; 3] {
@@ -213,9 +215,11 @@ fn a_full_disk_behind_state_and_log_stops_nothing() {
     let tenant = Tenant::start();
     let folder = TempDir::new();
     let disk = folder.path().display();
+    let admin = free_addr();
     let builder = Postern::builder(&tenant)
         .env("STATE_DIRECTORY", disk.to_string())
         .env("JWKS_COOLDOWN_SECONDS", "1")
+        .env("ADMIN_LISTEN", admin.to_string())
         // Not seen: the log goes to the disk.
         .stderr(std::process::Stdio::null());
     let fill = format!(
@@ -234,18 +238,24 @@ fn a_full_disk_behind_state_and_log_stops_nothing() {
         !seen.join("jwks.json.tmp").exists()
     });
     assert!(!seen.join("jwks.json").exists());
+    // The thread that logs may get a processor last of all.
+    let lost = || metrics(admin).get("postern_log_lines_dropped_total");
+    wait_until("a line is lost", || lost() > 0.0);
     fs::remove_file(seen.join("filler")).unwrap();
     let token = fetch_another_set(&postern, &tenant);
     wait_until("the keys are kept", || seen.join("jwks.json").exists());
-    wait_until(
-        "the log goes on, and says how much of it is missing",
-        || {
-            // The notice comes with the next line that can be written.
-            postern.get_protected(&token);
-            let log = fs::read_to_string(seen.join("log")).unwrap();
-            log.contains("fetched ") && log.contains(" log lines were lost")
-        },
-    );
+    // The log goes on, and says how much of it is missing. That comes with the next line that can be
+    // written.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        postern.get_protected(&token);
+        let log = fs::read_to_string(seen.join("log")).unwrap();
+        if log.contains("fetched ") && log.contains(" log lines were lost") {
+            break;
+        }
+        let lost = lost();
+        assert!(Instant::now() < deadline, "{lost} lines are lost:\n{log}");
+    }
     assert_stops(postern);
 }
 
