@@ -124,9 +124,9 @@ impl Jwks {
         Ok(Jwks { shared })
     }
 
-    /// The keys as they are after a start with a copy on disk and the outcome of the first fetch, as
-    /// far as there are both. No thread fetches others, and nobody waits for any. Also returns one
-    /// line of status.
+    /// The keys as they are after a start with a copy on disk and the outcome of the first fetch,
+    /// as far as there are both. No thread fetches others, and nobody waits for any. Also returns
+    /// one line of status.
     pub fn at_rest(
         stored: Option<(KeySet, Stored)>,
         answer: Option<Answer>,

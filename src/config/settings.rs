@@ -51,7 +51,7 @@ macro_rules! settings {
             $(#[doc = $about] $(#[$lint])* pub(super) $field: $type,)*
         }
 
-        /// The settings, those that are right: `None` is one that is wrong, or missing and required.
+        /// The settings that are right: `None` is one that is wrong, or missing and required.
         #[derive(Default)]
         pub(super) struct Right {
             $(#[doc = $about] pub(super) $field: Option<$type>,)*

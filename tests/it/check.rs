@@ -1,5 +1,5 @@
-//! `postern check`: each broken state of the tenant and of this host is named by its step, and by no
-//! other.
+//! `postern check`: each broken state of the tenant and of this host is named by its step, and by
+//! no other.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -449,7 +449,7 @@ fn a_port_that_another_program_has_fails_alone() {
         let (stream, _) = listener.accept().unwrap();
         (listener, stream)
     });
-    let says = format!("127.0.0.1:{port} cannot be listened on (Address already in use");
+    let says = format!("127.0.0.1:{port} cannot be listened on (Address ");
     let advice = format!("PORT is {port}, which another program on this host listens on: write");
     Checked::run(&builder).assert_fails("listening address", &says, &advice);
     let (listener, _stream) = silent.join().unwrap();

@@ -20,7 +20,8 @@ const MAX_HEADER: usize = 1000;
 /// The shortest client id of Auth0.
 const MIN_CLIENT_ID: usize = 20;
 
-/// What a token says, and which rules it breaks. Nothing in it is verified, nor made fit for a line.
+/// What a token says, and which rules it breaks. Nothing in it is verified, nor made fit for a
+/// line.
 #[derive(Debug)]
 pub struct Examination {
     /// What it is, from its form.
