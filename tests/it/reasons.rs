@@ -258,6 +258,80 @@ fn an_origin_that_is_not_allowed_is_named() {
     }
 }
 
+/// The rows of README's table of errors that are not about tokens.
+#[test]
+fn each_other_error_has_its_line() {
+    let logged = Logged::start_with(|builder| {
+        let builder = builder.env("RUST_LOG", "debug");
+        builder.env("HEAD_TIMEOUT_SECONDS", "1")
+    });
+    let long = "x".repeat(17_000);
+    let many = "A: b\r\n".repeat(65);
+    for (request, status, line) in [
+        (
+            "GET /\r\n\r\n",
+            400,
+            "400 the request is malformed: request line",
+        ),
+        (
+            "GET / HTTP/1.1\r\n\r\n",
+            400,
+            "400 the request is malformed: Host",
+        ),
+        (
+            "GET / HTTP/1.1\nHost: a\n\n",
+            400,
+            "400 the request is malformed: bare LF",
+        ),
+        (
+            "GET / HTTP/1.1\r\n",
+            408,
+            "408 the request head was not complete in time",
+        ),
+        (
+            &format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..8192]),
+            414,
+            "414 the request target is longer than 8192 bytes",
+        ),
+        (
+            &format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"),
+            431,
+            "431 the request head is longer than 16384 bytes or 64 header lines",
+        ),
+        (
+            &format!("GET / HTTP/1.1\r\nHost: a\r\nA: {long}"),
+            431,
+            "431 the request head is longer than 16384 bytes or 64 header lines",
+        ),
+        (
+            "GET / HTTP/2.0\r\n\r\n",
+            505,
+            "505 the HTTP version is neither 1.0 nor 1.1",
+        ),
+        (
+            "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
+            404,
+            "GET /nothing 404 ",
+        ),
+        (
+            "PUT /api/messages/public HTTP/1.1\r\nHost: a\r\n\r\n",
+            405,
+            "PUT /api/messages/public 405 ",
+        ),
+    ] {
+        let count = || {
+            let lines = logged.postern.logs();
+            lines.iter().filter(|logged| logged.contains(line)).count()
+        };
+        let before = count();
+        let mut client = Client::connect(logged.postern.addr());
+        // It may refuse it before all is sent.
+        let _ = client.try_send(request);
+        assert_eq!(client.response().status, status, "{request:?}");
+        wait_until(line, || count() > before);
+    }
+}
+
 #[test]
 fn no_line_is_longer_than_511_bytes() {
     let logged = Logged::start_with(|builder| {

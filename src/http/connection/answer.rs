@@ -1,6 +1,6 @@
 //! A request head becomes an answer, printed for the wire, and a line of the log.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -169,7 +169,7 @@ pub(super) fn of_refusal(
     context: Context<'_>,
 ) {
     let (status, message) = refusal.status();
-    debug!("{} {status} {refusal:?}", context.peer);
+    debug!("{} {status} {refusal}", context.peer);
     if context.service.role.is_counted() {
         metrics::request(None, status, None);
     }
@@ -215,6 +215,15 @@ impl Refusal {
         match self {
             Refusal::Head(error) => error.status(),
             Refusal::Late => (408, "Request Timeout"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Head(error) => error.fmt(f),
+            Refusal::Late => f.write_str("the request head was not complete in time"),
         }
     }
 }
