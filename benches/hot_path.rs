@@ -153,7 +153,7 @@ mod responses {
         let head = SAMPLE.head("Origin: http://localhost:4040\r\n");
         let mut storage = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let request = Request::parse(&head, &mut storage).unwrap();
-        bencher.bench(|| {
+        bencher.bench_local(|| {
             let mut response = PREPARED.response();
             cors.apply(Some(&request), &mut response);
             print(response)

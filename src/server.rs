@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,6 +16,7 @@ use signal_hook::iterator::{self, Handle};
 
 use crate::admin::{self, Admin, Watching};
 use crate::api::{Auth, Gate};
+use crate::auth::clock::program_date;
 use crate::auth::disk::DiskCopy;
 use crate::auth::fetch::Fetcher;
 use crate::auth::jwks::JwksSettings;
@@ -393,7 +394,7 @@ fn start_keys(config: &Config) -> Result<Jwks, StartFault> {
     let settings = JwksSettings {
         max_stale: config.jwks_max_stale,
         cooldown: config.jwks_cooldown,
-        program_date: build_date(),
+        program_date: program_date(),
         report: |text| systemd::status(StatusPart::Keys, text),
     };
     let disk = config.state_directory.clone();
@@ -411,10 +412,4 @@ fn random_path() -> String {
     use std::hash::{BuildHasher, RandomState};
     let random = || RandomState::new().hash_one(0);
     format!("/{:016x}{:016x}", random(), random())
-}
-
-/// The date of this program's source, set by the build script. A clock before it is wrong.
-fn build_date() -> SystemTime {
-    let seconds = env!("POSTERN_SOURCE_DATE").parse().unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(seconds)
 }

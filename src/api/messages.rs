@@ -32,28 +32,27 @@ impl Messages {
     }
 
     fn public(&self, _: &Request<'_>) -> Answer {
-        static MESSAGE: Prepared = Prepared::new(|| {
-            message("The API doesn't require an access token to share this message.")
-        });
-        Ok(MESSAGE.response())
+        Ok(PUBLIC.response())
     }
 
     fn protected(&self, request: &Request<'_>) -> Answer {
-        static MESSAGE: Prepared =
-            Prepared::new(|| message("The API successfully validated your access token."));
         self.auth.authenticate(request)?;
-        Ok(MESSAGE.response())
+        Ok(PROTECTED.response())
     }
 
     fn admin(&self, request: &Request<'_>) -> Answer {
-        static MESSAGE: Prepared =
-            Prepared::new(|| message("The API successfully recognized you as an admin."));
-        self.auth
-            .authenticate(request)?
-            .require("read:admin-messages")?;
-        Ok(MESSAGE.response())
+        let access = self.auth.authenticate(request)?;
+        access.require("read:admin-messages")?;
+        Ok(ADMIN.response())
     }
 }
+
+static PUBLIC: Prepared =
+    Prepared::new(|| message("The API doesn't require an access token to share this message."));
+static PROTECTED: Prepared =
+    Prepared::new(|| message("The API successfully validated your access token."));
+static ADMIN: Prepared =
+    Prepared::new(|| message("The API successfully recognized you as an admin."));
 
 #[derive(Serialize)]
 struct Message {

@@ -43,10 +43,11 @@ impl<A> Route<A> {
     }
 
     fn is_at(&self, path: &str) -> bool {
-        match self.path.strip_suffix('*') {
-            Some(below) if below.ends_with('/') => path.starts_with(below),
-            _ => self.path == path,
-        }
+        let is_below = || match self.path.strip_suffix('*') {
+            Some(below) => below.ends_with('/') && path.starts_with(below),
+            None => false,
+        };
+        self.path == path || is_below()
     }
 }
 
@@ -72,17 +73,24 @@ impl<A> Router<A> {
             Method::Head => Method::Get.as_str(),
             method => method.as_str(),
         };
+        let mut has_path = false;
+        for route in self.0.iter().filter(|route| route.is_at(request.path())) {
+            has_path = true;
+            if route.method == method {
+                request.set_route(route.path);
+                return (route.action)(api, request);
+            }
+        }
         let is_asterisk = request.path() == "*" && method == OPTIONS;
+        if !has_path && !is_asterisk {
+            return Ok(NOT_FOUND.response());
+        }
         let of_path = |route: &&Route<A>| is_asterisk || route.is_at(request.path());
         let mut routes = self.0.iter().filter(of_path).peekable();
-        match routes.peek() {
-            Some(route) if !is_asterisk => request.set_route(route.path),
-            None if !is_asterisk => return Ok(NOT_FOUND.response()),
-            _ => {}
-        }
-        let with_method = |route: &&Route<A>| route.method == method && !is_asterisk;
-        if let Some(route) = routes.clone().find(with_method) {
-            return (route.action)(api, request);
+        if let Some(route) = routes.peek()
+            && !is_asterisk
+        {
+            request.set_route(route.path);
         }
         let response = match method {
             OPTIONS => Response::empty(200),

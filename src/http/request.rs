@@ -6,9 +6,10 @@
 mod framing;
 
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use httparse::Header;
 use memchr::memchr2;
@@ -170,10 +171,10 @@ pub struct Request<'a> {
     headers: &'a [Header<'a>],
     /// `None` until it has been collected.
     body: Option<&'a [u8]>,
-    /// The `sub` of its valid token, for the log.
-    subject: OnceLock<Arc<str>>,
     /// The path of its route, for the metrics.
-    route: OnceLock<&'static str>,
+    route: Cell<Option<&'static str>>,
+    /// The `sub` of its valid token, for the log.
+    subject: RefCell<Option<Arc<str>>>,
 }
 
 impl<'a> Request<'a> {
@@ -201,8 +202,8 @@ impl<'a> Request<'a> {
             version: line.version,
             headers,
             body: None,
-            subject: OnceLock::new(),
-            route: OnceLock::new(),
+            route: Cell::new(None),
+            subject: RefCell::new(None),
         })
     }
 
@@ -313,24 +314,24 @@ impl<'a> Request<'a> {
 
     /// Notes who sends it, for the log. The first note counts.
     pub fn set_subject(&self, subject: Arc<str>) {
-        let _ = self.subject.set(subject);
+        self.subject.borrow_mut().get_or_insert(subject);
     }
 
     /// Notes the route that answers it, for the metrics: its path, or another name for it. The
     /// first note counts. A [`Router`](crate::Router) does it; a handler without one may, too.
     /// At most 32 routes are told apart.
     pub fn set_route(&self, route: &'static str) {
-        let _ = self.route.set(route);
+        self.route.set(self.route.get().or(Some(route)));
     }
 
     /// The route that answers it, if there is one.
     pub(crate) fn route(&self) -> Option<&'static str> {
-        self.route.get().copied()
+        self.route.get()
     }
 
     /// Who sends it, as far as it is known.
-    pub(crate) fn subject(&self) -> Option<&str> {
-        self.subject.get().map(|subject| &**subject)
+    pub(crate) fn subject(&self) -> Option<Arc<str>> {
+        self.subject.borrow().clone()
     }
 }
 

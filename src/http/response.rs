@@ -19,7 +19,7 @@ use crate::metrics::Reason;
 pub struct Response {
     kind: Kind,
     /// Why access was refused, if it was.
-    refused: Option<Refused>,
+    refused: Option<Box<Refused>>,
 }
 
 /// Why access was refused.
@@ -137,12 +137,12 @@ impl Response {
         text: impl Into<Cow<'static, str>>,
     ) -> Response {
         let text = text.into();
-        self.refused = Some(Refused { reason, text });
+        self.refused = Some(Box::new(Refused { reason, text }));
         self
     }
 
     /// Why it refuses access, if it does.
-    pub(crate) fn take_refused(&mut self) -> Option<Refused> {
+    pub(crate) fn take_refused(&mut self) -> Option<Box<Refused>> {
         self.refused.take()
     }
 

@@ -437,23 +437,6 @@ impl State {
         }
     }
 
-    /// One line of status after a fetch.
-    pub(super) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
-        let keys = match &self.held {
-            None => "no keys".to_owned(),
-            Some(held) if held.keys.is_empty() => "nobody is let in: no usable key".to_owned(),
-            Some(held) => match held.staleness(now, self.max_stale) {
-                Staleness::Fresh => held.keys.to_string(),
-                Staleness::Stale => format!("stale keys: {}", held.keys),
-                Staleness::TooStale => format!("keys too stale to serve: {}", held.keys),
-            },
-        };
-        match failure {
-            None => format!("{keys} from the tenant"),
-            Some(failure) => format!("{keys}; the latest fetch failed: {failure}"),
-        }
-    }
-
     /// Logs, once each, that the keys have become stale and too stale.
     fn log_staleness(&mut self, now: Moment) {
         let Some(held) = &self.held else { return };

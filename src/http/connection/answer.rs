@@ -147,7 +147,7 @@ fn print(
     let level = service.role.log_level();
     if log_enabled!(level) {
         // Logged before it is written, so that the line exists when the client has the answer.
-        let tail = tail(request, refused.as_ref(), context);
+        let tail = tail(request, refused.as_deref(), context);
         let path = MAX_LOGGED_PATH.min(MAX_PATH_AND_TAIL - tail.len());
         log!(
             level,
@@ -244,7 +244,7 @@ fn tail(request: &Request<'_>, refused: Option<&Refused>, context: Context<'_>) 
         let _ = write!(out, " {}", refused.text);
     }
     if let Some(subject) = request.subject() {
-        let _ = write!(out, " sub={}", Escaped::new(subject, MAX_LOGGED_SUBJECT));
+        let _ = write!(out, " sub={}", Escaped::new(&subject, MAX_LOGGED_SUBJECT));
     }
     let service = context.service;
     let _ = write!(out, "{}", service.forwarded.question(context.peer, request));

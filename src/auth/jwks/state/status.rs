@@ -76,6 +76,23 @@ impl State {
         }
     }
 
+    /// One line of status after a fetch.
+    pub(in crate::auth::jwks) fn standing(&self, failure: Option<&str>, now: Moment) -> String {
+        let keys = match &self.held {
+            None => "no keys".to_owned(),
+            Some(held) if held.keys.is_empty() => "nobody is let in: no usable key".to_owned(),
+            Some(held) => match held.staleness(now, self.max_stale) {
+                Staleness::Fresh => held.keys.to_string(),
+                Staleness::Stale => format!("stale keys: {}", held.keys),
+                Staleness::TooStale => format!("keys too stale to serve: {}", held.keys),
+            },
+        };
+        match failure {
+            None => format!("{keys} from the tenant"),
+            Some(failure) => format!("{keys}; the latest fetch failed: {failure}"),
+        }
+    }
+
     /// The same order as in [`current`](State::current).
     fn not_ready(&self, now: Moment) -> Option<NotReady> {
         if let Some(behind) = self.clock_floor.too_far_behind(now) {
