@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use memchr::{memchr, memchr2};
+
 /// Why there is no token to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BearerError {
@@ -35,21 +37,32 @@ pub fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8],
     if values.next().is_some() {
         return Err(BearerError::Malformed);
     }
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let mut parts = value.split(is_space).filter(|part| !part.is_empty());
-    let scheme = parts.next().ok_or(BearerError::Missing)?;
-    let token = parts.next().ok_or(BearerError::Malformed)?;
-    if parts.next().is_some() {
+    let (scheme, rest) = word(value);
+    let (token, rest) = word(rest);
+    let (more, _) = word(rest);
+    if scheme.is_empty() {
+        return Err(BearerError::Missing);
+    }
+    if token.is_empty() || !more.is_empty() {
         return Err(BearerError::Malformed);
     }
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
         return Err(BearerError::Missing);
     }
     // A list of credentials, as from a proxy that joins header lines. No token contains a comma.
-    if token.contains(&b',') {
+    if memchr(b',', token).is_some() {
         return Err(BearerError::Malformed);
     }
     Ok(token)
+}
+
+/// The first word of `value`, which is empty if there is none, and what is behind it. Tokens are
+/// long, so they are searched with SIMD.
+fn word(value: &[u8]) -> (&[u8], &[u8]) {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().take_while(|byte| is_space(byte)).count();
+    let value = &value[start..];
+    value.split_at(memchr2(b' ', b'\t', value).unwrap_or(value.len()))
 }
 
 #[cfg(test)]
