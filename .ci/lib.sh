@@ -110,16 +110,19 @@ install_packages() {
     step as_root apt-get -q install -y --no-install-recommends "$@"
 }
 
-# Unpacks Debian packages into a folder. Unlike installed ones, they start no services.
+# Unpacks Debian packages into a new folder. Unlike installed ones, they start no services. The
+# folder is made under another name and renamed, so that an existing one is complete.
 unpack_packages() {
-    local into=$1 archive
+    local folder=$1 into=$1.partial archive
     shift
+    rm -rf "$into"
     mkdir -p "$into/archives"
     (cd "$into/archives" && apt-get -q -o APT::Sandbox::User=root download "$@")
     for archive in "$into"/archives/*.deb; do
         dpkg -x "$archive" "$into"
     done
     rm -r "$into/archives"
+    mv -T "$into" "$folder"
 }
 
 # Sets POSTERN_BIN, the binary to test, to the release build unless it is set.
