@@ -1,16 +1,13 @@
 //! Bodies over real sockets, with the library and a handler that takes the longest there are.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use postern::http::body::{Bodies, MAX_BODY};
-use postern::http::limits::Load;
-use postern::http::listener::{Listener, Running};
-use postern::http::service::{Service, Timeouts};
-use postern::http::socket::Address;
+use postern::http::listener::Running;
 use postern::{Answer, Handler, Request, Response};
 
+use crate::in_process::serve;
 use crate::support::client::Client;
 use crate::support::wait_until;
 
@@ -35,24 +32,7 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let load = Load {
-            connections: 100,
-            over_tls: false,
-            with_admin: false,
-        };
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), load).unwrap();
-        let Address::Tcp(addr) = listener.addresses()[0] else {
-            panic!("bound to an IP address");
-        };
-        let hour = Duration::from_secs(3600);
-        let timeouts = Timeouts {
-            head: hour,
-            idle: hour,
-            write: hour,
-        };
-        let service = Service::new(Box::new(Measure), timeouts);
-        let bodies = Arc::clone(&service.bodies);
-        let running = listener.start(service).unwrap();
+        let (running, addr, bodies) = serve(Measure, 100);
         Server {
             running,
             addr,

@@ -16,6 +16,7 @@ mod explain;
 mod faults;
 mod gate;
 mod http;
+mod in_process;
 mod keys;
 mod listener;
 mod logging;

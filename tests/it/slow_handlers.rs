@@ -1,18 +1,17 @@
 //! What handlers delay that take longer than any of the binary's. These tests use the library, with
 //! a handler that takes as long as they tell it to.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use postern::blocking;
-use postern::http::limits::Load;
-use postern::http::listener::{Listener, Running};
+use postern::http::listener::Running;
 use postern::http::request::Request;
 use postern::http::response::Response;
-use postern::http::service::{Answer, Handler, Service, Timeouts};
-use postern::http::socket::Address;
+use postern::http::service::{Answer, Handler};
 
+use crate::in_process::serve;
 use crate::support::PATIENCE;
 use crate::support::client::Client;
 use crate::support::crowd::{A, B, asking, assert_refused, assert_served, closes};
@@ -89,25 +88,10 @@ struct Server {
 
 impl Server {
     fn start(max_connections: usize) -> Server {
-        let load = Load {
-            connections: max_connections,
-            over_tls: false,
-            with_admin: false,
-        };
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), load).unwrap();
-        let Address::Tcp(addr) = listener.addresses()[0] else {
-            panic!("bound to an IP address");
-        };
         let gate = Arc::new(Gate::default());
-        let hour = Duration::from_secs(3600);
-        let timeouts = Timeouts {
-            head: hour,
-            idle: hour,
-            write: hour,
-        };
-        let service = Service::new(Box::new(Slow(Arc::clone(&gate))), timeouts);
+        let (running, addr, _) = serve(Slow(Arc::clone(&gate)), max_connections);
         Server {
-            running: listener.start(service).unwrap(),
+            running,
             addr,
             gate,
         }
