@@ -42,12 +42,7 @@ struct Checked {
 
 impl Checked {
     fn of(ended: Ended) -> Checked {
-        let Ended {
-            code,
-            stdout,
-            stderr,
-        } = ended;
-        assert_eq!(stderr, "", "{stdout}");
+        let (code, stdout) = ended.printed();
         let is_step = |line: &&str| !line.starts_with(' ');
         let lines = stdout.lines().filter(is_step).map(|line| {
             let (verdict, rest) = line.split_once(' ').expect("a verdict and a step");
@@ -57,12 +52,8 @@ impl Checked {
         let lines: Vec<_> = lines.collect();
         let steps: Vec<_> = lines.iter().map(|(_, step, _)| step).collect();
         assert_eq!(steps, STEPS, "{stdout}");
-        for line in stdout.lines() {
-            assert!(!line.chars().any(char::is_control), "{line:?}");
-            assert!(line.len() < 1100, "{line}");
-        }
         Checked {
-            code: code.expect("no signal"),
+            code,
             stdout,
             lines,
         }

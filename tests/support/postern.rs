@@ -66,6 +66,21 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// The exit code and what it printed: lines without control characters, each of a bounded
+    /// length, and nothing to standard error. Panics otherwise.
+    #[track_caller]
+    pub fn printed(self) -> (i32, String) {
+        let stdout = self.stdout;
+        assert_eq!(self.stderr, "", "{stdout}");
+        for line in stdout.lines() {
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(line.len() < 1100, "{line}");
+        }
+        (self.code.expect("no signal"), stdout)
+    }
+}
+
 impl Postern {
     /// Starts a server for this tenant and waits until it has the keys.
     pub fn start(tenant: &Tenant) -> Postern {
