@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use super::terminal;
 
 /// The most that is read, in bytes: several times what the head of a request may have.
-pub(super) const MAX_INPUT: usize = 64 * 1024;
+const MAX_INPUT: usize = 64 * 1024;
 
 /// Why there is no token.
 #[derive(Debug)]
@@ -38,12 +38,13 @@ impl fmt::Display for InputError {
 /// Reads the token, without what may stand before it.
 pub(super) fn token() -> Result<Vec<u8>, InputError> {
     let stdin = io::stdin();
+    // One byte more than allowed, to tell.
+    let most = MAX_INPUT + 1;
     let input = match stdin.is_terminal() {
-        true => terminal::read_line(&stdin),
+        true => terminal::read_line(&stdin, most),
         false => {
             let mut input = Vec::new();
-            // One byte more than allowed, to tell.
-            let mut limited = stdin.lock().take(MAX_INPUT as u64 + 1);
+            let mut limited = stdin.lock().take(most as u64);
             limited.read_to_end(&mut input).map(|_| input)
         }
     };

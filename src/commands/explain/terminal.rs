@@ -16,8 +16,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::input::MAX_INPUT;
-
 /// The control character that ends the input at the beginning of a line (`^D`).
 const END: u8 = 0x04;
 /// What the keys for "delete the last character" send.
@@ -25,23 +23,23 @@ const DELETE: [u8; 2] = [0x08, 0x7f];
 /// The control character that deletes the line (`^U`).
 const DELETE_LINE: u8 = 0x15;
 
-/// Asks for a line on standard error, and reads it. At most one byte more than [`MAX_INPUT`].
-pub(super) fn read_line(stdin: &Stdin) -> io::Result<Vec<u8>> {
+/// Asks for a line on standard error, and reads it: at most `most` bytes.
+pub(super) fn read_line(stdin: &Stdin, most: usize) -> io::Result<Vec<u8>> {
     let silence = Silence::begin(stdin)?;
     let _ = write!(
         io::stderr(),
         "Paste the token and press Enter (it is not shown): "
     );
-    let line = read_bytes(&mut stdin.lock());
+    let line = read_bytes(&mut stdin.lock(), most);
     drop(silence);
     let _ = writeln!(io::stderr());
     line
 }
 
-fn read_bytes(terminal: &mut impl Read) -> io::Result<Vec<u8>> {
+fn read_bytes(terminal: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut byte = [0];
-    while line.len() <= MAX_INPUT {
+    while line.len() < most {
         match terminal.read(&mut byte) {
             Ok(0) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -120,6 +118,7 @@ mod tests {
 
     #[test]
     fn a_line_ends_at_enter_and_can_be_corrected() {
+        const MOST: usize = 64 * 1024 + 1;
         for (typed, line) in [
             ("a.b.c\n", "a.b.c"),
             ("a.b.c\rmore", "a.b.c"),
@@ -129,10 +128,10 @@ mod tests {
             ("a", "a"),
             ("", ""),
         ] {
-            let read = read_bytes(&mut typed.as_bytes()).unwrap();
+            let read = read_bytes(&mut typed.as_bytes(), MOST).unwrap();
             assert_eq!(read, line.as_bytes(), "{typed:?}");
         }
-        let long = vec![b'a'; 3 * MAX_INPUT];
-        assert_eq!(read_bytes(&mut &*long).unwrap().len(), MAX_INPUT + 1);
+        let long = vec![b'a'; 3 * MOST];
+        assert_eq!(read_bytes(&mut &*long, MOST).unwrap().len(), MOST);
     }
 }
