@@ -26,7 +26,7 @@ use crate::http::cors::Cors;
 use crate::http::forwarded::Forwarded;
 use crate::http::limits::{Load, TooLittleSpace};
 use crate::http::listener::{ListenError, Listener, Running};
-use crate::http::service::{Handler, Role, Service, Timeouts};
+use crate::http::service::{Handler, Service, Timeouts};
 use crate::http::socket::{Address, Listening};
 use crate::systemd::{self, StatusPart};
 use crate::tls::{self, Certificate, probe};
@@ -215,18 +215,16 @@ impl Server {
             idle: config.idle_timeout,
             write: config.write_timeout,
         };
+        let handler = guarded(handler, auth, config.forward_auth_path.clone());
         let service = Service {
-            role: Role::Public,
-            handler: guarded(handler, auth, config.forward_auth_path.clone()),
             cors: Cors::new(config.origins.clone()),
-            timeouts,
-            bodies: Arc::default(),
             tls,
             unlogged_path: Some(probe_path),
             forwarded: Forwarded {
                 trusted: config.trusted_proxies.clone(),
                 gate: config.forward_auth_path.clone(),
             },
+            ..Service::new(handler, timeouts)
         };
         let running = listener.start(service).map_err(StartFault::Thread)?;
         let is_stopping: Arc<AtomicBool> = Arc::default();

@@ -73,24 +73,18 @@ impl<A> Router<A> {
             Method::Head => Method::Get.as_str(),
             method => method.as_str(),
         };
-        let mut has_path = false;
-        for route in self.0.iter().filter(|route| route.is_at(request.path())) {
-            has_path = true;
-            if route.method == method {
-                request.set_route(route.path);
-                return (route.action)(api, request);
-            }
+        let mut routes = self.0.iter().filter(|route| route.is_at(request.path()));
+        if let Some(route) = routes.find(|route| route.method == method) {
+            request.set_route(route.path);
+            return (route.action)(api, request);
         }
         let is_asterisk = request.path() == "*" && method == OPTIONS;
-        if !has_path && !is_asterisk {
-            return Ok(NOT_FOUND.response());
-        }
         let of_path = |route: &&Route<A>| is_asterisk || route.is_at(request.path());
         let mut routes = self.0.iter().filter(of_path).peekable();
-        if let Some(route) = routes.peek()
-            && !is_asterisk
-        {
-            request.set_route(route.path);
+        match routes.peek() {
+            _ if is_asterisk => {}
+            Some(route) => request.set_route(route.path),
+            None => return Ok(NOT_FOUND.response()),
         }
         let response = match method {
             OPTIONS => Response::empty(200),

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use self::answer::{Expects, Refusal, Step};
+use self::answer::{Refusal, Step};
 use self::collecting::Collecting;
 use self::transfer::{End, discard, invite, read, write};
 use super::body::BodyError;
@@ -450,8 +450,11 @@ impl Connection {
                 }
                 answered
             }
-            Ok(Step::Collect(collector, expects)) => {
-                if expects == Expects::Continue && is_all {
+            Ok(Step::Collect {
+                collector,
+                expects_continue,
+            }) => {
+                if expects_continue && is_all {
                     invite(transport)?;
                 }
                 let collecting = Collecting::new(head, collector, transport.now());

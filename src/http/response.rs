@@ -76,7 +76,7 @@ impl Response {
             Ok(body) => Response::new(status, JSON, body),
             Err(error) => {
                 error!("an answer cannot be written as JSON: {error}");
-                Response::error(500, "Internal Server Error")
+                Response::internal_error()
             }
         }
     }
@@ -118,6 +118,11 @@ impl Response {
                 error_description: Some(description),
             },
         )
+    }
+
+    /// The answer when a handler fails.
+    pub(crate) fn internal_error() -> Response {
+        Response::error(500, "Internal Server Error")
     }
 
     /// The answer when there is no room for a request at the moment.

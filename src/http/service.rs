@@ -59,7 +59,7 @@ impl Interruption {
 impl From<io::Error> for Interruption {
     fn from(error: io::Error) -> Interruption {
         error!("a handler failed: {error}");
-        Response::error(500, "Internal Server Error").into()
+        Response::internal_error().into()
     }
 }
 

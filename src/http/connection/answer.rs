@@ -40,14 +40,11 @@ pub(super) enum Step {
         began: Option<Instant>,
     },
     /// The handler needs the body first.
-    Collect(Collector, Expects),
-}
-
-/// Whether the client waits for a `100 Continue` before it sends its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expects {
-    Nothing,
-    Continue,
+    Collect {
+        collector: Collector,
+        /// Whether the client waits for a `100 Continue` before it sends the body.
+        expects_continue: bool,
+    },
 }
 
 /// Asks the handler, and prints its answer. `body` is there once it has been collected.
@@ -78,10 +75,12 @@ pub(super) fn of_request(
         Err(Interruption(Cause::Body(limit))) => {
             let framing = request.framing();
             match Collector::new(framing.body, limit, &context.service.bodies) {
-                Ok(collector) if framing.expects_continue => {
-                    return Ok(Step::Collect(collector, Expects::Continue));
+                Ok(collector) => {
+                    return Ok(Step::Collect {
+                        collector,
+                        expects_continue: framing.expects_continue,
+                    });
                 }
-                Ok(collector) => return Ok(Step::Collect(collector, Expects::Nothing)),
                 Err(error) => error.response(),
             }
         }
@@ -198,7 +197,7 @@ fn ask_handler(service: &Service, request: &Request<'_>) -> Answer {
             "a handler panicked at {}",
             Escaped::new(request.path(), MAX_LOGGED_PATH)
         );
-        Ok(Response::error(500, "Internal Server Error"))
+        Ok(Response::internal_error())
     })
 }
 
