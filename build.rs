@@ -1,7 +1,9 @@
-//! Puts the date of the source into the program. A correct clock is never earlier.
+//! Puts into the program which source it was built from: its date, and its commit.
 //!
-//! The date of the build would make two builds of one source differ.
+//! A correct clock is never earlier than that date. The date of the build would make two builds of
+//! one source differ.
 
+use std::path::Path;
 use std::process::Command;
 
 /// The date of this release, for a source tree without Git history.
@@ -20,6 +22,12 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let date = given_date().or_else(commit_date).unwrap_or(RELEASE_DATE);
     println!("cargo::rustc-env=POSTERN_SOURCE_DATE={date}");
+    let version = env!("CARGO_PKG_VERSION");
+    let version = match commit() {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    };
+    println!("cargo::rustc-env=POSTERN_VERSION={version}");
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
@@ -29,6 +37,15 @@ fn given_date() -> Option<u64> {
 
 fn commit_date() -> Option<u64> {
     git(&["log", "-1", "--format=%ct"])?.parse().ok()
+}
+
+/// The first digits of the commit. None for a source without history of its own, such as a copy of
+/// it in another project's repository. How many digits Git takes for short depends on the clone.
+fn commit() -> Option<String> {
+    let folder = git(&["rev-parse", "--show-toplevel"])?;
+    let own = Path::new(&folder).canonicalize().ok()? == Path::new(".").canonicalize().ok()?;
+    let commit = own.then(|| git(&["rev-parse", "HEAD"]))??;
+    commit.get(..12).map(str::to_owned)
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

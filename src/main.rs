@@ -96,7 +96,7 @@ const TOKEN_IN_ARGUMENTS: &str = "a token is read from standard input, not from 
 
 fn help() -> String {
     let mut help = format!(
-        "{VERSION}: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
+        "postern: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
          access token.\n\n\
          Usage: postern [COMMAND] [--help | --version]\n\n  \
            (none)           serves\n  \

@@ -10,8 +10,8 @@ use crate::logging::{self, complain};
 use crate::server::{Server, Signals, StartError, StartFault};
 use crate::systemd;
 
-/// The name and the version of postern.
-pub const VERSION: &str = concat!("postern ", env!("CARGO_PKG_VERSION"));
+/// The name, the version and the commit of postern.
+pub const VERSION: &str = concat!("postern ", env!("POSTERN_VERSION"));
 
 /// A setting is missing or wrong: `EX_CONFIG` of `sysexits.h`. Another start with the same settings
 /// fails, too.

@@ -416,7 +416,10 @@ fn a_dotenv_fills_in_what_the_environment_leaves_unset() {
          CLIENT_ORIGIN_URL=http://localhost:4040\n",
     );
     let stderr = run_until(&mut postern(&folder.0), "https://file");
-    assert!(stderr.contains("postern 0.1.0"), "{stderr}");
+    assert!(
+        stderr.contains(concat!("postern ", env!("CARGO_PKG_VERSION"))),
+        "{stderr}"
+    );
     assert!(stderr.contains("https://127.0.0.1:1/"), "{stderr}");
 
     let mut command = postern(&folder.0);
@@ -630,7 +633,22 @@ fn help_and_version_go_to_standard_output() {
     for argument in ["--version", "-V"] {
         let ended = run(postern(&folder.0).arg(argument));
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
-        assert_eq!(ended.stdout, "postern 0.1.0\n");
+        assert_eq!(ended.stdout, format!("postern {}\n", version()));
+    }
+}
+
+/// The version, and the commit if the source has a history.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let head = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD"])
+        .output();
+    match head {
+        Ok(head) if head.status.success() => {
+            let commit = String::from_utf8_lossy(&head.stdout)[..12].to_owned();
+            format!("{version} ({commit})")
+        }
+        _ => version.to_owned(),
     }
 }
 
@@ -873,7 +891,7 @@ fn lines_have_a_timestamp_except_in_the_journal() {
         command
             .envs(TENANT)
             .envs(journal_stream.map(|s| ("JOURNAL_STREAM", s)));
-        let stderr = run_until(&mut command, "postern 0.1.0");
+        let stderr = run_until(&mut command, "takes access tokens");
         stderr.lines().next().unwrap().to_owned()
     };
     let stamped = |line: &str| line.as_bytes()[10] == b'T' && line.contains("Z INFO  [postern");
