@@ -84,6 +84,21 @@ need_cargo() {
     command -v cargo >/dev/null || fail 'no cargo: install Rust with rustup, https://rustup.rs'
 }
 
+# Installs a program with Cargo into target/tools, unless this version is there, and puts it into
+# the PATH. Takes its package, the version, and more arguments for `cargo install`, such as --debug,
+# which takes the least time to build.
+need_cargo_tool() {
+    local package=$1 version=$2 tools
+    shift 2
+    need_cargo
+    tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/tools")
+    [[ :$PATH: == *":$tools/bin:"* ]] || PATH="$tools/bin:$PATH"
+    # Cargo asks nobody for a version that is there. No one debugs it.
+    CARGO_PROFILE_DEV_DEBUG=0 step cargo install "$package" --version "=$version" --locked "$@" \
+        --root "$tools" --target-dir "$tools/target"
+    rm -rf "$tools/target"
+}
+
 # Prints the packages of the programs that are missing. Takes PROGRAM:PACKAGE.
 packages_of_missing() {
     local pair
