@@ -4,6 +4,9 @@
 # No command reads a terminal.
 exec </dev/null
 
+# Git refuses a folder that belongs to somebody else, such as one that is mounted into a container.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$PWD
+
 # Folders to remove when the script ends.
 scratch=()
 # The exit code and the process group of the last command that `run` has finished. The group of one
