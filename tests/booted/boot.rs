@@ -1,5 +1,5 @@
-//! postern under a real systemd, installed as README.md says. `tests/booted/run` calls this in
-//! namespaces of its own, with the root folder of a Debian that nothing else uses.
+//! postern under a real systemd, installed as README.md says, or as a package. `tests/booted/run`
+//! calls this in namespaces of its own, with the root folder of a Debian that nothing else uses.
 
 // Only a part of it is used here.
 #[allow(dead_code)]
@@ -9,6 +9,7 @@ mod support;
 mod commands;
 mod host;
 mod machine;
+mod packages;
 mod tls;
 mod watch;
 
@@ -35,8 +36,12 @@ const SETTINGS: &str = "postern/postern.env";
 
 fn main() -> ExitCode {
     let (Some(folder), Some(binary)) = (env::args_os().nth(1), env::args_os().nth(2)) else {
-        eprintln!("usage: boot FOLDER BINARY; tests/booted/run sets it up");
+        eprintln!("usage: boot FOLDER BINARY [packages]; tests/booted/run sets it up");
         return ExitCode::from(64);
+    };
+    let scenarios: &[Scenario] = match env::args_os().nth(3) {
+        Some(_) => &packages::SCENARIOS,
+        None => &SCENARIOS,
     };
     let folder = PathBuf::from(folder);
     let root = folder.join("root");
@@ -52,7 +57,7 @@ fn main() -> ExitCode {
         address: ADDRESS,
         tls: None,
     };
-    for (what, scenario) in SCENARIOS {
+    for (what, scenario) in scenarios {
         let started = Instant::now();
         let ended = panic::catch_unwind(AssertUnwindSafe(|| scenario(&mut host)));
         let seconds = started.elapsed().as_secs_f64();
