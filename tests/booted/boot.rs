@@ -1,4 +1,4 @@
-//! postern under a real systemd, installed as README.md says, or as a package. `tests/booted/run`
+//! postern under a real systemd, installed as docs/operating.md says, or as a package. `tests/booted/run`
 //! calls this in namespaces of its own, with the root folder of a Debian that nothing else uses.
 
 // Only a part of it is used here.
@@ -81,7 +81,7 @@ type Scenario = (&'static str, fn(&mut Host));
 /// In this order, each on what the one before has left.
 const SCENARIOS: [Scenario; 26] = [
     (
-        "installed as README.md says, it is ready and answers",
+        "installed as docs/operating.md says, it is ready and answers",
         install,
     ),
     (
@@ -113,7 +113,7 @@ const SCENARIOS: [Scenario; 26] = [
     ("a full state folder does not stop it", full_state),
     ("a read-only state folder does not stop it", read_only_state),
     ("after a reboot without its tenant it lets users in", reboot),
-    ("it is upgraded as README.md says", upgrade),
+    ("it is upgraded as docs/operating.md says", upgrade),
     (
         "the unit gives the admin address a folder for its socket",
         watch::socket,
@@ -135,7 +135,7 @@ const SCENARIOS: [Scenario; 26] = [
         other_sockets,
     ),
     (
-        "with TLS as README.md says, it answers at port 443",
+        "with TLS as docs/operating.md says, it answers at port 443",
         tls::install,
     ),
     ("the watchdog asks over TLS", tls::watchdog),
@@ -160,13 +160,13 @@ const SCENARIOS: [Scenario; 26] = [
         tls::unprepared,
     ),
     (
-        "nothing is left when it is removed as README.md says",
+        "nothing is left when it is removed as docs/operating.md says",
         remove,
     ),
 ];
 
 fn install(host: &mut Host) {
-    host.desk.follow_readme("Write the settings");
+    host.desk.follow_manual("Write the settings");
     host.desk.edit(
         SETTINGS,
         "AUTH0_DOMAIN=",
@@ -185,7 +185,7 @@ fn install(host: &mut Host) {
     );
     host.desk.add_setting_file(host.tenant.ca_file(), "ca.pem");
     host.desk
-        .follow_readme("Copy settings, units and binary, and start");
+        .follow_manual("Copy settings, units and binary, and start");
     // `enable --now` has returned: from then on it answers.
     assert_eq!(host.machine().show("ActiveState"), "active");
     assert_eq!(client::get(ADDRESS, PUBLIC, &[]).text(), PUBLIC_BODY);
@@ -193,7 +193,7 @@ fn install(host: &mut Host) {
     let admin = Token::user(&host.tenant).admin().sign();
     assert_eq!(host.status(ADMIN, &admin), 200);
     assert_eq!(host.status(ADMIN, &host.user), 403);
-    host.desk.follow_readme("See how it does");
+    host.desk.follow_manual("See how it does");
 }
 
 fn units(host: &mut Host) {
@@ -295,7 +295,7 @@ fn is_open(client: &Client) -> bool {
 
 fn wrong_setting(host: &mut Host) {
     host.desk.edit(SETTINGS, "PORT=", "PORT=sixty");
-    host.desk.follow_readme_to_failure("**Change settings**");
+    host.desk.follow_manual_to_failure("**Change settings**");
     // What would be a loop: it is started again two seconds after it ended.
     thread::sleep(Duration::from_secs(5));
     let machine = host.machine();
@@ -308,7 +308,7 @@ fn wrong_setting(host: &mut Host) {
     };
     assert!(line.contains("PORT is \"sixty\""), "{line}");
     host.desk.edit(SETTINGS, "PORT=", "#PORT=6060");
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.wait_until_served();
 }
 
@@ -373,14 +373,14 @@ fn reboot(host: &mut Host) {
 
 fn upgrade(host: &mut Host) {
     let pid = host.main_pid();
-    host.desk.follow_readme("**Upgrade**");
+    host.desk.follow_manual("**Upgrade**");
     host.wait_until_served();
     assert_ne!(host.main_pid(), pid);
 }
 
 fn restarts_under_load(host: &mut Host) {
     host.desk
-        .follow_readme("**Lose no connection in a restart**");
+        .follow_manual("**Lose no connection in a restart**");
     host.wait_until_served();
     host.ten_times_under_load(|| host.restart());
 }
@@ -388,7 +388,7 @@ fn restarts_under_load(host: &mut Host) {
 fn wrong_setting_with_socket(host: &mut Host) {
     host.desk
         .edit(SETTINGS, "AUTH0_DOMAIN=", "AUTH0_DOMAIN=https://wrong/");
-    host.desk.follow_readme_to_failure("**Change settings**");
+    host.desk.follow_manual_to_failure("**Change settings**");
     // Each connection is a reason to start it, until there are too many.
     wait_for("the socket is closed", || {
         Client::try_connect(ADDRESS).is_err()
@@ -402,7 +402,7 @@ fn wrong_setting_with_socket(host: &mut Host) {
     );
     let domain = format!("AUTH0_DOMAIN={}", host.tenant.domain());
     host.desk.edit(SETTINGS, "AUTH0_DOMAIN=", &domain);
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.machine().run("systemctl stop postern");
     host.machine().run("systemctl start postern.socket postern");
     host.wait_until_served();
@@ -411,7 +411,7 @@ fn wrong_setting_with_socket(host: &mut Host) {
 fn other_sockets(host: &mut Host) {
     host.desk
         .edit("systemd/postern.socket", "ListenStream=", "ListenStream=80");
-    host.desk.follow_readme("To change where it listens");
+    host.desk.follow_manual("To change where it listens");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
     assert_eq!(client::get(any, PUBLIC, &[]).text(), PUBLIC_BODY);
 
@@ -420,7 +420,7 @@ fn other_sockets(host: &mut Host) {
         "ListenStream=",
         "ListenStream=/run/postern.sock\nSocketMode=0600",
     );
-    host.desk.follow_readme("To change where it listens");
+    host.desk.follow_manual("To change where it listens");
     // Only root may connect, not postern itself: no reason to take it for deaf.
     let pid = host.main_pid();
     let journal = host.machine().journal();
@@ -448,8 +448,8 @@ fn remove(host: &mut Host) {
             assert!(!journal.contains(part), "a token in the journal");
         }
     }
-    host.desk.follow_readme("**Remove**");
-    host.desk.follow_readme("What is there for TLS");
+    host.desk.follow_manual("**Remove**");
+    host.desk.follow_manual("What is there for TLS");
     let left = host
         .machine()
         .run("find / -xdev -name '*postern*' -not -path '/proc/*' -not -path '/run/*'");

@@ -10,7 +10,7 @@ const SETTINGS: &str = "/etc/postern/postern.env";
 
 /// Before and after a setting is wrong, and beside the service, which it does not disturb.
 pub fn as_the_services_user(host: &mut Host) {
-    host.desk.follow_readme(INSTALL);
+    host.desk.follow_manual(INSTALL);
     let before = (host.main_pid(), host.restarts());
     let machine = host.machine();
     let checked = machine.run("postern-run check");
@@ -30,7 +30,7 @@ pub fn as_the_services_user(host: &mut Host) {
     machine.run(&format!(
         "sed -i.right 's/^AUTH0_DOMAIN=.*/AUTH0_DOMAIN=localhost:1/' {SETTINGS}"
     ));
-    host.desk.follow_readme_to_failure(INSTALL);
+    host.desk.follow_manual_to_failure(INSTALL);
     let failed = machine.output("postern-run check");
     let text = String::from_utf8_lossy(&failed.stdout);
     assert_eq!(failed.status.code(), Some(1), "{text}");

@@ -163,10 +163,10 @@ fn succeeded(command: &str, output: Output) -> String {
 }
 
 /// The user's own machine: a folder like a clone of postern with a binary built, and a way to the
-/// booted one under the name that README.md gives it.
+/// booted one under the name that docs/operating.md gives it.
 pub struct Desk {
     folder: PathBuf,
-    readme: String,
+    manual: String,
 }
 
 impl Desk {
@@ -175,7 +175,8 @@ impl Desk {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let desk = Desk {
             folder: folder.to_owned(),
-            readme: fs::read_to_string(project.join("README.md")).expect("the README is there"),
+            manual: fs::read_to_string(project.join("docs/operating.md"))
+                .expect("the manual is there"),
         };
         let built = desk.folder.join("target/static");
         fs::create_dir_all(&built).expect("a folder for the binary");
@@ -230,27 +231,27 @@ impl Desk {
         }
     }
 
-    /// Runs the first block of commands that README.md has after this text, exactly as written.
+    /// Runs the first block of commands that docs/operating.md has after this text, exactly as written.
     #[track_caller]
-    pub fn follow_readme(&self, after: &str) {
-        let commands = self.readme_block(after);
+    pub fn follow_manual(&self, after: &str) {
+        let commands = self.manual_block(after);
         succeeded(commands, self.output(commands));
     }
 
     /// The same where the commands have to fail.
     #[track_caller]
-    pub fn follow_readme_to_failure(&self, after: &str) {
-        let commands = self.readme_block(after);
+    pub fn follow_manual_to_failure(&self, after: &str) {
+        let commands = self.manual_block(after);
         let ended = self.output(commands);
         assert!(!ended.status.success(), "{commands} succeeded: {ended:?}");
     }
 
     #[track_caller]
-    fn readme_block(&self, after: &str) -> &str {
+    fn manual_block(&self, after: &str) -> &str {
         let (_, section) = self
-            .readme
+            .manual
             .split_once("\n## Install on a host\n")
-            .expect("README.md tells how to install");
+            .expect("the manual tells how to install");
         let (_, rest) = section
             .split_once(after)
             .unwrap_or_else(|| panic!("no {after:?}"));

@@ -18,7 +18,7 @@ use crate::{SETTINGS, assert_exposure, stopped};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Where README.md has the files of the service.
+/// Where docs/operating.md has the files of the service.
 const KEY: &str = "/etc/postern/key.pem";
 /// Where certbot keeps them.
 const LINEAGE: &str = "/etc/letsencrypt/live/api.example.com";
@@ -31,13 +31,13 @@ pub fn install(host: &mut Host) {
         "ListenStream=443",
     );
     host.desk.edit("systemd/postern.socket", "SocketMode=", "");
-    host.desk.follow_readme("To change where it listens");
+    host.desk.follow_manual("To change where it listens");
     host.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 443));
     host.wait_until_served();
 
     let tls = Tls::new(&host.desk);
     set_files(host, "/etc/postern");
-    host.desk.follow_readme("Let a group read the key");
+    host.desk.follow_manual("Let a group read the key");
     host.tls = Some(tls);
     host.wait_until_served();
     let response = host.connect().expect("TLS").request("GET", PUBLIC, &[]);
@@ -76,7 +76,7 @@ fn set_files(host: &Host, folder: &str) {
 
 pub fn watchdog(host: &mut Host) {
     host.desk.edit(SETTINGS, "RUST_LOG=", "RUST_LOG=debug");
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     // Nobody else asks now.
     wait_for("the watchdog has made a handshake", || {
         let lines = host.lines_of_last_start();
@@ -85,7 +85,7 @@ pub fn watchdog(host: &mut Host) {
             .any(|(_, line)| line.contains("TLS handshake: TLSv1_3, Full"))
     });
     host.desk.edit(SETTINGS, "RUST_LOG=", "#RUST_LOG=info");
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.wait_until_served();
     stopped(host);
     let journal = host.machine().journal();
@@ -107,7 +107,7 @@ pub fn renewals_under_load(host: &mut Host) {
         }
     };
     renew();
-    host.desk.follow_readme("**certbot**");
+    host.desk.follow_manual("**certbot**");
     wait_until_in_force(host, "the hook's certificate");
 
     let mut kept = host.connect().expect("TLS");
@@ -125,14 +125,14 @@ pub fn expiring(host: &mut Host) {
     let now = SystemTime::now();
     let hour = Duration::from_secs(3600);
     files(host).renew(Some((now - DAY, now + 5 * DAY + hour)));
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     wait_for("the status warns", || {
         let status = host.machine().show("StatusText");
         status.starts_with("2 keys (") && status.contains("; the TLS certificate expires in 5 days")
     });
     wait_for_warning(host, "the TLS certificate expires in 5 days");
     files(host).renew(None);
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     wait_for("the status does not warn any more", || {
         !host.machine().show("StatusText").contains("certificate")
     });
@@ -148,11 +148,11 @@ pub fn broken_pairs(host: &mut Host) {
     };
 
     files(host).write_key(keys::P256);
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     stays(host, "its key does not belong to the first certificate");
 
     files(host).write_key(&good[..good.len() / 2]);
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     stays(host, "its key is broken");
 
     files(host).write_key(&good);
@@ -160,7 +160,7 @@ pub fn broken_pairs(host: &mut Host) {
     host.machine().run(&format!("chmod 600 {KEY}"));
     files(host).write_certificate(None, &key);
     files(host).write_key(&key.serialize_pem());
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     stays(host, "it cannot be read (Permission denied");
 
     // The files are right. Only access is missing, and nobody asks for a reload.
@@ -182,14 +182,14 @@ pub fn credentials(host: &mut Host) {
             .edit(drop_in, &start, &format!("{start}/etc/postern/{name}"));
     }
     set_files(host, "/run/credentials/postern.service");
-    host.desk.follow_readme("as credentials");
+    host.desk.follow_manual("as credentials");
     wait_until_in_force(host, "the credential");
     assert_eq!(host.machine().show("SupplementaryGroups"), "");
 
     // systemd does not make new copies.
     files(host).renew(None);
     let before = in_force(host);
-    host.desk.follow_readme("**Renew by hand**");
+    host.desk.follow_manual("**Renew by hand**");
     wait_for("it has been read again", || {
         let lines = host.lines_of_last_start();
         lines
@@ -200,7 +200,7 @@ pub fn credentials(host: &mut Host) {
 
     host.ten_times_under_load(|| {
         files(host).renew(None);
-        host.desk.follow_readme("a restart renews");
+        host.desk.follow_manual("a restart renews");
         wait_until_in_force(host, "a renewed certificate");
     });
 }

@@ -18,12 +18,12 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9465)
 /// Longer than a drain takes.
 const DELAY: Duration = Duration::from_secs(20);
 
-/// With the Unix socket that README.md names.
+/// With the Unix socket that docs/monitoring.md names.
 pub fn socket(host: &mut Host) {
     let path = "/run/postern/admin.sock";
     let setting = format!("ADMIN_LISTEN={path}");
     host.desk.edit(SETTINGS, "ADMIN_LISTEN=", &setting);
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.wait_until_served();
     let socket = host.machine().path(path);
     let mode = socket.metadata().expect("it is there").permissions().mode();
@@ -47,7 +47,7 @@ pub fn delay(host: &mut Host) {
     host.desk.edit(SETTINGS, "ADMIN_LISTEN=", &address);
     let delay = format!("DRAIN_DELAY_SECONDS={}", DELAY.as_secs());
     host.desk.edit(SETTINGS, "DRAIN_DELAY_SECONDS=", &delay);
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.wait_until_served();
     assert_eq!(readiness(ADMIN), (200, "ready".to_owned()));
     assert!(metrics(ADMIN).get("process_open_fds") > 3.0);
@@ -68,6 +68,6 @@ pub fn delay(host: &mut Host) {
     host.desk.edit(SETTINGS, "ADMIN_LISTEN=", "#ADMIN_LISTEN=");
     let none = "#DRAIN_DELAY_SECONDS=0";
     host.desk.edit(SETTINGS, "DRAIN_DELAY_SECONDS=", none);
-    host.desk.follow_readme("**Change settings**");
+    host.desk.follow_manual("**Change settings**");
     host.wait_until_served();
 }

@@ -1,4 +1,4 @@
-//! The gate behind real proxies, with the configurations that README.md names. `tests/gate/run`
+//! The gate behind real proxies, with the configurations that docs/gate.md names. `tests/gate/run`
 //! calls this in namespaces of its own.
 
 // Only a part of it is used here.

@@ -167,5 +167,5 @@ fn it_says_which_methods_there_are() {
 fn readme_shows_the_example() {
     let example = include_str!("../../examples/own_api.rs");
     let code = &example[example.find("use std").unwrap()..];
-    assert!(include_str!("../../README.md").contains(code));
+    assert!(include_str!("../../docs/library.md").contains(code));
 }

@@ -258,7 +258,7 @@ fn an_origin_that_is_not_allowed_is_named() {
     }
 }
 
-/// The rows of README's table of errors that are not about tokens.
+/// The rows of the table of errors that are not about tokens.
 #[test]
 fn each_other_error_has_its_line() {
     let logged = Logged::start_with(|builder| {

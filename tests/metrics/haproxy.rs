@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::readme::block;
+use crate::page::block;
 use crate::support::admin::{ANY, admin_addr, readiness};
 use crate::support::client::{self, Client};
 use crate::support::contract::PUBLIC;
@@ -17,12 +17,12 @@ use crate::support::tenant::{Behaviour, Tenant};
 use crate::support::{Ending, TempDir, wait_until};
 use crate::tools::Running;
 
-/// The servers of README.md, and those in their place.
+/// The servers of docs/monitoring.md, and those in their place.
 const SERVERS: [(&str, &str); 2] = [("192.0.2.10", "127.0.0.2"), ("192.0.2.11", "127.0.0.3")];
 const PORT: &str = "6060";
 const ADMIN_PORT: &str = "9465";
 
-/// The command of the drop-in in README.md.
+/// The command of the drop-in in docs/monitoring.md.
 pub fn waiting_service() {
     let drop_in = block("ini", "ExecStartPre=");
     let line = drop_in
@@ -34,9 +34,9 @@ pub fn waiting_service() {
     let postern = Postern::builder(&tenant).env(ANY.0, ANY.1).start();
     let addr = admin_addr(&postern);
     assert_eq!(readiness(addr).0, 503);
-    let readme = format!("127.0.0.1:{ADMIN_PORT}");
-    assert!(command.contains(&readme), "{command}");
-    let command = command.replace(&readme, &addr.to_string());
+    let shown = format!("127.0.0.1:{ADMIN_PORT}");
+    assert!(command.contains(&shown), "{command}");
+    let command = command.replace(&shown, &addr.to_string());
     let mut child = Command::new("sh")
         .args(["-c", &format!("exec {command}")])
         .stdin(Stdio::null())
@@ -64,12 +64,12 @@ fn start(tenant: &Tenant, host: &str) -> Postern {
     postern
 }
 
-/// Writes the configuration: the backend of README.md, and a listener in front of it. By default,
+/// Writes the configuration: the backend of docs/monitoring.md, and a listener in front of it. By default,
 /// HAProxy tries another server when one cannot be connected to, and so hides what this is about.
 fn configure(path: &Path, addr: SocketAddr) {
     let mut backend = block("haproxy", "backend api").to_owned();
     for (old, new) in SERVERS {
-        assert!(backend.contains(old), "README.md has {old}");
+        assert!(backend.contains(old), "docs/monitoring.md has {old}");
         backend = backend.replace(old, new);
     }
     let front = format!(

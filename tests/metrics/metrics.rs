@@ -1,5 +1,5 @@
 //! postern under those who watch it: promtool, Prometheus, HAProxy, curl. `tests/metrics/run` calls
-//! this, in namespaces of its own. What README.md shows is used as it stands there, but for
+//! this, in namespaces of its own. What docs/monitoring.md shows is used as it stands there, but for
 //! addresses and intervals.
 
 // Only a part of it is used here.
@@ -8,8 +8,8 @@
 mod support;
 
 mod haproxy;
+mod page;
 mod prometheus;
-mod readme;
 mod tools;
 
 use std::panic;
@@ -28,7 +28,10 @@ const SCENARIOS: [Scenario; 7] = [
         prometheus::configuration,
     ),
     ("promtool accepts the metrics", prometheus::exposition),
-    ("README.md has each family and no other", readme::families),
+    (
+        "docs/monitoring.md has each family and no other",
+        page::families,
+    ),
     (
         "Prometheus scrapes a server, answers a query for each family, and an alert fires",
         prometheus::scrapes,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::readme::block;
+use crate::page::block;
 use crate::support::admin::{metrics, scrape};
 use crate::support::client::{self, Client};
 use crate::support::postern::free_addr;
@@ -38,18 +38,18 @@ pub fn rules() {
     run(promtool().args(["test", "rules"]).arg(tests));
 }
 
-/// The scrape configuration of README.md, with these rules, this target and this interval.
+/// The scrape configuration of docs/monitoring.md, with these rules, this target and this interval.
 fn write_configuration(folder: &Path, rules: &str, targets: &str, interval: &str) -> PathBuf {
     let own_rules = folder.join("postern.rules.yml");
     fs::write(&own_rules, rules).expect("the folder takes a file");
-    let readme = block("yaml", "scrape_configs:");
-    let mut configuration = readme.to_owned();
+    let shown = block("yaml", "scrape_configs:");
+    let mut configuration = shown.to_owned();
     for (old, new) in [
         ("/etc/prometheus/postern.rules.yml", own_rules.to_str()),
         ("\"192.0.2.10:9465\", \"192.0.2.11:9465\"", Some(targets)),
         ("15s", Some(interval)),
     ] {
-        assert!(readme.contains(old), "README.md has {old}");
+        assert!(shown.contains(old), "docs/monitoring.md has {old}");
         configuration = configuration.replace(old, new.expect("UTF-8"));
     }
     let _ = write!(
@@ -61,7 +61,7 @@ fn write_configuration(folder: &Path, rules: &str, targets: &str, interval: &str
     path
 }
 
-/// The configuration of README.md.
+/// The configuration of docs/monitoring.md.
 pub fn configuration() {
     let folder = TempDir::new();
     let rules = fs::read_to_string(RULES).expect("it is there");

@@ -1,21 +1,21 @@
-//! What README.md says.
+//! What docs/monitoring.md says.
 
 use std::collections::BTreeSet;
 
 use crate::support::admin::metrics;
 use crate::tools::Watched;
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/monitoring.md");
 
 /// The first block of code in this language that has this text.
 pub fn block(language: &str, text: &str) -> &'static str {
     let begin = format!("```{language}\n");
-    let mut blocks = README.split(begin.as_str()).skip(1);
+    let mut blocks = PAGE.split(begin.as_str()).skip(1);
     let found = blocks.find_map(|rest| {
         let (block, _) = rest.split_once("```\n")?;
         block.contains(text).then_some(block)
     });
-    found.unwrap_or_else(|| panic!("README.md has no {language} with {text}"))
+    found.unwrap_or_else(|| panic!("docs/monitoring.md has no {language} with {text}"))
 }
 
 /// The table has each family that a server prints, and no other.
@@ -23,7 +23,7 @@ pub fn families() {
     let watched = Watched::start();
     let metrics = metrics(watched.admin);
     let printed: BTreeSet<_> = metrics.families.iter().map(|(name, _)| &**name).collect();
-    let rows = README.lines().filter(|line| {
+    let rows = PAGE.lines().filter(|line| {
         let names = ["| `postern_", "| `process_"];
         names.iter().any(|begin| line.starts_with(begin))
     });
