@@ -20,6 +20,7 @@ mod in_process;
 mod keys;
 mod listener;
 mod logging;
+mod manual;
 mod memory;
 mod newcomers;
 mod outage;
