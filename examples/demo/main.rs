@@ -6,7 +6,7 @@
 
 // Only a part of it is used here.
 #[allow(dead_code)]
-#[path = "../tests/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::env;
