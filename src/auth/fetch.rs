@@ -17,7 +17,7 @@ use super::key_set::{KeySet, KeySetError};
 use crate::metrics;
 
 /// The time for a whole fetch, from name resolution to the last byte.
-const FETCH_TIME: Duration = Duration::from_secs(5);
+pub const FETCH_TIME: Duration = Duration::from_secs(5);
 /// The largest key set that is read, in bytes. Auth0's have about 3,000.
 const MAX_BYTES: u64 = 512 * 1024;
 

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use super::output::{Output, Verdict};
 use crate::config::Survey;
 
+/// How many steps there are.
+const STEPS: usize = 9;
+
 /// Checks the settings, this host, and the way to the tenant. Prints a line for each step, and
 /// under each failure what to do. The exit code is 0, or 1 if a step has failed.
 pub fn check() -> ExitCode {
@@ -46,6 +49,11 @@ fn settings(survey: &Survey, output: &Output) {
             }
         }
     }
+}
+
+/// How far the check is with so many steps done.
+fn how_far(done: usize) -> String {
+    format!("{} of {STEPS}", done + 1)
 }
 
 /// A step that needs a setting that is wrong.

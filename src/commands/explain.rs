@@ -168,26 +168,30 @@ impl Case {
     /// The last lines, and the exit code.
     fn conclude(&self, output: &Output) -> ExitCode {
         if let Some(fault) = self.fault {
-            output.line(format_args!("refused: {fault}"));
+            output.end(Verdict::Refused, "refused", format_args!(": {fault}"));
             output.line(format_args!("{}", advice::of_head(fault)));
             return ExitCode::FAILURE;
         }
         let refused = match &self.outcome {
             Ok(_) => {
-                output.line(format_args!("accepted"));
+                output.end(Verdict::Ok, "accepted", format_args!(""));
                 return ExitCode::SUCCESS;
             }
             // Without keys the server says no more, but no key makes such a token a valid one.
             Err(AuthError::Unavailable(unavailable)) => match self.examination.broken() {
                 Some(error) => error.to_string(),
                 None => {
-                    output.line(format_args!("not known: {unavailable}"));
+                    output.end(
+                        Verdict::Warning,
+                        "not known",
+                        format_args!(": {unavailable}"),
+                    );
                     return ExitCode::from(EXIT_NO_KEYS);
                 }
             },
             Err(error) => error.to_string(),
         };
-        output.line(format_args!("refused: {refused}"));
+        output.end(Verdict::Refused, "refused", format_args!(": {refused}"));
         if let Some(advice) = advice::advice(&self.examination, &self.outcome, &self.audience) {
             output.line(format_args!("{advice}"));
         }

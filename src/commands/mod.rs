@@ -15,7 +15,7 @@ Does what a start and a first fetch of the keys do, step by step, and prints a l
 settings, listening address, state folder, name resolution, connection, TLS, key set, clock and
 certificate. A line begins with ok, warning, FAILED, or skipped if the step needs one that failed;
 what to do stands below. It stops at no failure, changes nothing, and works beside a postern that
-runs.
+runs. A terminal gets colours, unless NO_COLOR is set.
 
 The settings are those of the server: environment and .env. Under systemd, systemd/postern-run
 runs it as the service's user, with the service's settings.
@@ -31,7 +31,7 @@ Usage: postern explain [--offline]
 Reads an access token from standard input, with or without \"Bearer\" or \"Authorization: Bearer\"
 before it; at a terminal it is not shown. Prints the token's header and the claims that count, each
 rule for access tokens with ok or why it is broken, the permissions, and what each route would
-answer. The signature is never printed.
+answer. The signature is never printed. A terminal gets colours, unless NO_COLOR is set.
 
 The keys are those in STATE_DIRECTORY if they are fresh and have the token's key, else they are
 fetched. With --offline, nothing is fetched.

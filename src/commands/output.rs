@@ -3,14 +3,14 @@
 use std::fmt::{Arguments, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::escape::Escaper;
 
 /// The longest text of a line, in bytes.
 const MAX_TEXT: usize = 1000;
 /// The longest text of what is waited for: to be overwritten, it must fit into a terminal's line.
-const MAX_WAIT: usize = 66;
+const MAX_WAIT: usize = 75;
 /// How wide the column of verdicts is.
 const WIDTH: usize = 9;
 
@@ -62,19 +62,21 @@ struct Inner {
     has_colours: bool,
     /// Whether what is waited for is shown.
     shows_waits: bool,
-    /// Whether it is shown now.
-    is_waiting: AtomicBool,
+    /// The length of what is shown of it now, in bytes.
+    waiting: AtomicUsize,
     has_failed: AtomicBool,
 }
 
 impl Output {
-    /// Colours are for a terminal, unless `NO_COLOR` is set to something.
+    /// Colours are for a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>).
+    /// A terminal that says it is dumb gets lines of text only.
     pub(super) fn new() -> Output {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         Output(Arc::new(Inner {
-            has_colours: io::stdout().is_terminal() && !no_colour,
-            shows_waits: io::stderr().is_terminal(),
-            is_waiting: AtomicBool::new(false),
+            has_colours: io::stdout().is_terminal() && !no_colour && !is_dumb,
+            shows_waits: io::stderr().is_terminal() && !is_dumb,
+            waiting: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
         }))
     }
@@ -84,22 +86,26 @@ impl Output {
         self.0.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Says on a terminal what a slow step waits for, until the next line.
-    pub(super) fn wait(&self, what: Arguments<'_>) {
+    /// Says on a terminal what a slow step waits for, until the next line. How far that is stands
+    /// in the column of verdicts.
+    pub(super) fn wait(&self, how_far: &str, what: Arguments<'_>) {
         if self.0.shows_waits {
             self.end_wait();
-            self.0.is_waiting.store(true, Ordering::Relaxed);
-            let mut line = " ".repeat(WIDTH);
-            let _ = Escaper::new(&mut line, MAX_WAIT).write_fmt(what);
+            let mut line = format!("{how_far:WIDTH$}");
+            let left = MAX_WAIT.saturating_sub(line.len());
+            let _ = Escaper::new(&mut line, left).write_fmt(what);
             line.push_str(" ...");
+            self.0.waiting.store(line.len(), Ordering::Relaxed);
             let _ = io::stderr().write_all(line.as_bytes());
         }
     }
 
-    /// The line is overwritten.
+    /// The line is overwritten, without an escape sequence for the sake of `NO_COLOR`. No character
+    /// takes more columns than bytes.
     fn end_wait(&self) {
-        if self.0.is_waiting.swap(false, Ordering::Relaxed) {
-            let _ = io::stderr().write_all(b"\r\x1b[K");
+        let length = self.0.waiting.swap(0, Ordering::Relaxed);
+        if length > 0 {
+            let _ = io::stderr().write_all(format!("\r{:length$}\r", "").as_bytes());
         }
     }
 
@@ -108,11 +114,20 @@ impl Output {
         if verdict >= Verdict::Failed {
             self.0.has_failed.store(true, Ordering::Relaxed);
         }
-        let mut line = format!("{:WIDTH$}", verdict.word());
-        if self.0.has_colours {
-            line = format!("\x1b[{}m{line}\x1b[m", verdict.colour());
+        let word = format!("{:WIDTH$}", verdict.word());
+        self.print(self.coloured(verdict, word), text);
+    }
+
+    /// The line that says how all ended: a word in the colour of a verdict, and the rest.
+    pub(super) fn end(&self, verdict: Verdict, word: &str, text: Arguments<'_>) {
+        self.print(self.coloured(verdict, word.to_owned()), text);
+    }
+
+    fn coloured(&self, verdict: Verdict, word: String) -> String {
+        match self.0.has_colours {
+            true => format!("\x1b[{}m{word}\x1b[m", verdict.colour()),
+            false => word,
         }
-        self.print(line, text);
     }
 
     /// A line below that of a step, with more about it.

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +13,7 @@ use crate::support::certificates::{ServerFiles, set_mode};
 use crate::support::contract::PUBLIC;
 use crate::support::https::{Https, secured};
 use crate::support::key::Key;
-use crate::support::postern::{Builder, Ended, Postern, binary};
+use crate::support::postern::{Builder, Ended, Postern};
 use crate::support::tenant::{Behaviour, Certificate, Tenant, http_date};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -596,46 +595,4 @@ fn wrong_settings_stop_only_the_steps_that_need_them() {
     assert_eq!(checked.with("skipped")[1..], skipped);
     assert_eq!(checked.text("clock"), "needs a setting that is wrong");
     assert_eq!(tenant.connections(), 2);
-}
-
-/// Runs a check on a terminal of its own, and returns all that the terminal got.
-fn on_a_terminal(builder: Builder, folder: &Path) -> String {
-    let command = format!("{} check", binary().display());
-    let log = folder.join("typescript").display().to_string();
-    let ended = builder
-        .prefix(&[
-            "sh",
-            "-c",
-            "exec script -qec \"$1\" \"$2\"",
-            "sh",
-            &command,
-            &log,
-        ])
-        .run(&[], b"");
-    assert_eq!(ended.stderr, "");
-    ended.stdout
-}
-
-#[test]
-fn a_terminal_gets_colours_and_is_told_what_is_waited_for() {
-    let tenant = Tenant::start();
-    let folder = TempDir::new();
-    let coloured = on_a_terminal(Postern::builder(&tenant), folder.path());
-    assert!(
-        coloured.contains("\x1b[32mok       \x1b[msettings: "),
-        "{coloured:?}"
-    );
-    let wait = format!("key set: waiting for {} ...\r\x1b[K", tenant.domain());
-    assert!(coloured.contains(&wait), "{coloured:?}");
-    let plain = Postern::builder(&tenant).env("NO_COLOR", "1");
-    let plain = on_a_terminal(plain, folder.path());
-    assert!(plain.contains("ok       settings: "), "{plain:?}");
-    assert!(!plain.contains("\x1b[3"), "{plain:?}");
-    tenant.answer(Behaviour::Status(500));
-    let empty = Postern::builder(&tenant).env("NO_COLOR", "");
-    let failed = on_a_terminal(empty, folder.path());
-    assert!(
-        failed.contains("\x1b[1;31mFAILED   \x1b[mkey set: "),
-        "{failed:?}"
-    );
 }

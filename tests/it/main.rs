@@ -35,6 +35,7 @@ mod routes;
 mod service;
 mod slow_handlers;
 mod support_works;
+mod terminal;
 mod threads;
 mod tls;
 mod tls_settings;

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::skip;
+use super::{how_far, skip};
 use crate::auth::disk::DiskCopy;
 use crate::commands::output::{Output, Verdict};
 use crate::config::Survey;
@@ -32,7 +32,10 @@ pub(super) fn listening_address(survey: &Survey, output: &Output) {
         };
         return output.verdict(Verdict::Ok, format_args!("{STEP}: {address}{free}"));
     };
-    output.wait(format_args!("{STEP}: asking who listens on {address}"));
+    output.wait(
+        &how_far(1),
+        format_args!("{STEP}: asking who listens on {address}"),
+    );
     // It also may be another user who may not listen there, such as on the port of a socket unit.
     let wants_tls = !matches!(&survey.certificate, Some(Ok(None)) | None);
     let Some(speaks_tls) = postern_at(address) else {

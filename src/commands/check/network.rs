@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::auth::clock::{TOLERANCE, program_date};
 use crate::auth::fetch::{
-    Answer, FetchError, Fetched, Fetcher, NewKeys, Progress, Question, Watch,
+    Answer, FETCH_TIME, FetchError, Fetched, Fetcher, NewKeys, Progress, Question, Watch,
 };
 use crate::auth::key_set::KeySet;
 use crate::commands::output::{Output, Verdict};
@@ -18,6 +18,8 @@ use crate::tls::validity::Validity;
 
 /// The steps of a fetch, in their order.
 const STEPS: [&str; 4] = ["name resolution", "connection", "TLS", "key set"];
+/// How many steps of the check come before them.
+const BEFORE: usize = 3;
 const NAMES: usize = 0;
 const CONNECTION: usize = 1;
 const TLS: usize = 2;
@@ -127,8 +129,11 @@ impl Way {
 
     fn wait(&self) {
         let (step, domain) = (STEPS[self.step], &self.tenant.domain);
-        self.output
-            .wait(format_args!("{step}: waiting for {domain}"));
+        let most = FETCH_TIME.as_secs();
+        self.output.wait(
+            &super::how_far(BEFORE + self.step),
+            format_args!("{step}: waiting up to {most} s for {domain}"),
+        );
     }
 
     /// The end of the fetch.

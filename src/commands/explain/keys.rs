@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::auth::clock::{Moment, program_date};
 use crate::auth::disk::{DiskCopy, Stored};
-use crate::auth::fetch::{Fetcher, Question};
+use crate::auth::fetch::{FETCH_TIME, Fetcher, Question};
 use crate::auth::jwks::{Jwks, JwksSettings};
 use crate::auth::key_set::KeySet;
 use crate::auth::{TokenError, Verifier};
@@ -81,7 +81,11 @@ impl Sources {
             proxy,
         } = self.tenant.clone();
         let fetcher = Fetcher::new(&domain, extra_roots, proxy);
-        output.wait(format_args!("waiting for the keys from {domain}"));
+        let most = FETCH_TIME.as_secs();
+        output.wait(
+            &format!("{:13}", "keys"),
+            format_args!("waiting up to {most} s for those of {domain}"),
+        );
         // Past caches, as for a token whose key is unknown.
         let answer = fetcher.fetch(&Question {
             etag: None,
