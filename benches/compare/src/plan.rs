@@ -87,7 +87,8 @@ impl Set {
         }
         match self {
             Set::Load => is_basic || server.verifies(),
-            Set::Connections => is_basic && (is_postern || server == AXUM),
+            // The memory of all is of interest, under one load.
+            Set::Connections => load == Load::Warm || is_basic && (is_postern || server == AXUM),
             // tiny_http closes without saying so, which wrk takes for a failure.
             Set::Close => is_basic && server != Server::Other(Other::TinyHttp),
             // All of it is in the condition.
