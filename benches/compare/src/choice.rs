@@ -1,7 +1,10 @@
 //! What the command line chooses from: servers, and sets of measurements.
 
+use serde::{Deserialize, Serialize};
+
 /// What users would pick instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Other {
     Axum,
     TinyHttp,

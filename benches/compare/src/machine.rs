@@ -5,32 +5,71 @@ use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
 
+use serde::{Deserialize, Serialize};
+
 use crate::choice::Other;
 use crate::plan::Server;
 use crate::servers::Context;
 use crate::{Result, said_by};
 
+/// Where and when the comparison runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Date and time.
+    pub date: String,
+    pub cpu: String,
+    pub cores: usize,
+    kernel: String,
+    /// Its load before the start, over 1, 5 and 15 minutes.
+    load: String,
+}
+
+impl Machine {
+    pub fn here() -> Result<Machine> {
+        let cpuinfo = read("/proc/cpuinfo")?;
+        let model = cpuinfo.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == "model name").then(|| value.trim())
+        });
+        let load = read("/proc/loadavg")?;
+        Ok(Machine {
+            date: first_line("date", &["-u", "+%F %H:%M UTC"])?,
+            cpu: model.unwrap_or("unknown").to_owned(),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Machine {
+    pub fn example() -> Machine {
+        let text = |text: &str| text.to_owned();
+        Machine {
+            date: text("2026-11-24 10:00 UTC"),
+            cpu: text("AMD EPYC 7763 64-Core Processor"),
+            cores: 2,
+            kernel: text("6.1.0-41-amd64"),
+            load: text("0.00 0.01 0.05"),
+        }
+    }
+}
+
 /// Date, machine and versions, as Markdown.
-pub fn describe(context: &Context) -> Result<String> {
+pub fn describe(context: &Context, machine: &Machine) -> Result<String> {
     let options = &context.options;
-    let cpuinfo = read("/proc/cpuinfo")?;
-    let model = cpuinfo.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim() == "model name").then(|| value.trim())
-    });
-    let kernel = read("/proc/sys/kernel/osrelease")?;
-    let load = read("/proc/loadavg")?;
     let mut text = format!(
         "# postern compared\n\n\
          - date: {}\n- CPU: {}, {} cores\n- kernel: Linux {}\n\
          - load of the machine before the start (1, 5, 15 minutes): {}\n\
          - {} rounds of {} s each; medians; the clients run on the same cores\n\n\
          | what | version |\n|---|---|\n",
-        first_line("date", &["-u", "+%F %H:%M UTC"])?,
-        model.unwrap_or("unknown"),
-        thread::available_parallelism().map_or(1, usize::from),
-        kernel.trim(),
-        load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        machine.date,
+        machine.cpu,
+        machine.cores,
+        machine.kernel,
+        machine.load,
         options.rounds,
         options.seconds,
     );

@@ -17,6 +17,12 @@ pub struct Options {
     pub sets: Vec<Set>,
     pub others: Vec<Other>,
     pub builds: Vec<Build>,
+    /// The file that figures are kept in.
+    pub json: Option<PathBuf>,
+    /// The folder that pictures are drawn into.
+    pub svg: Option<PathBuf>,
+    /// The file with the figures of another run, to be drawn instead of measuring.
+    pub from: Option<PathBuf>,
 }
 
 /// A binary of postern.
@@ -37,6 +43,9 @@ impl Options {
             sets: Set::USUAL.to_vec(),
             others: Other::ALL.to_vec(),
             builds: Vec::new(),
+            json: None,
+            svg: None,
+            from: None,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next().map_err(said)? {
@@ -47,15 +56,29 @@ impl Options {
                 Long("set") => options.sets = names(&mut parser, &Set::ALL, Set::name)?,
                 Long("server") => options.others = names(&mut parser, &Other::ALL, Other::name)?,
                 Long("postern") => options.builds.push(build(&text(&mut parser)?)?),
+                Long("json") => options.json = Some(path(&mut parser)?),
+                Long("svg") => options.svg = Some(path(&mut parser)?),
+                Long("from") => options.from = Some(path(&mut parser)?),
                 other => return Err(said(other.unexpected())),
             }
         }
-        let mut names: Vec<&str> = options.builds.iter().map(|build| &*build.name).collect();
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.from.is_some() {
+            return match (&self.svg, &self.json) {
+                (Some(_), None) => Ok(()),
+                _ => Err("--from goes with --svg, and not with --json".into()),
+            };
+        }
+        let mut names: Vec<&str> = self.builds.iter().map(|build| &*build.name).collect();
         names.sort_unstable();
         if names.is_empty() || names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("each --postern needs a name of its own: --postern NAME=PATH".into());
         }
-        Ok(options)
+        Ok(())
     }
 }
 
@@ -68,6 +91,10 @@ fn text(parser: &mut lexopt::Parser) -> Result<String> {
         .value()
         .and_then(|value| value.string())
         .map_err(said)
+}
+
+fn path(parser: &mut lexopt::Parser) -> Result<PathBuf> {
+    Ok(PathBuf::from(parser.value().map_err(said)?))
 }
 
 fn count(parser: &mut lexopt::Parser) -> Result<u64> {

@@ -1,10 +1,13 @@
 //! What is measured: servers, loads, and how both are put together.
 
+use serde::{Deserialize, Serialize};
+
 use crate::choice::{Other, Set};
 use crate::options::Options;
 
 /// The server that is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Server {
     Postern {
         /// Its place among the builds on the command line.
@@ -114,7 +117,8 @@ pub const OVER_TLS: Condition = Condition::with(64).over_tls();
 pub const HANDSHAKES: Condition = Condition::with(16).closing().over_tls();
 
 /// The requested path, and the tokens; or handshakes without a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Load {
     Public,
     Warm,
@@ -125,7 +129,7 @@ pub enum Load {
 }
 
 impl Load {
-    const ALL: [Load; 6] = [
+    pub const ALL: [Load; 6] = [
         Load::Public,
         Load::Warm,
         Load::Many,
@@ -151,7 +155,7 @@ impl Load {
 }
 
 /// The circumstances of a load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     pub connections: usize,
     /// A connection per request.
@@ -162,7 +166,8 @@ pub struct Condition {
 }
 
 /// What a server logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Logs {
     Warnings,
     /// A line per request as well.
@@ -225,6 +230,13 @@ pub struct Measurement {
     pub condition: Condition,
     pub load: Load,
     pub server: Server,
+}
+
+impl Measurement {
+    pub fn name(&self, options: &Options) -> String {
+        let (condition, load) = (self.condition.title(), self.load.name());
+        format!("{condition}, {load}, {}", self.server.name(options))
+    }
 }
 
 /// The measurements of a round, those to be compared with each other in a row.

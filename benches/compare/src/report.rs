@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::choice::Other;
+use crate::figures::{MIB, QUIET, median, thousands};
 use crate::plan::{AXUM, Condition, HANDSHAKES, Load, Measurement, NGINX, OVER_TLS, Server};
 use crate::servers::Context;
 use crate::{Result, Sample};
@@ -223,9 +224,6 @@ impl Results<'_> {
     }
 }
 
-/// Percent of the CPU time that others may have.
-const QUIET: f64 = 5.0;
-const MIB: f64 = 1024.0 * 1024.0;
 const KEPT: Condition = Condition::with(64);
 const CLOSING: Condition = KEPT.closing();
 
@@ -360,28 +358,6 @@ fn verdict(wanted: Wanted, found: Option<f64>) -> String {
         Wanted::AtMost(bound) => found <= bound,
     };
     format!("{found:.2} {}", if is_met { "met" } else { "**missed**" })
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values[middle],
-        _ => (values[middle - 1] + values[middle]) / 2.0,
-    }
-}
-
-fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The bytes of a file, or of all files in a folder.
