@@ -250,7 +250,7 @@ impl Desk {
     fn manual_block(&self, after: &str) -> &str {
         let (_, section) = self
             .manual
-            .split_once("\n## Install on a host\n")
+            .split_once("\n### Without a package\n")
             .expect("the manual tells how to install");
         let (_, rest) = section
             .split_once(after)
