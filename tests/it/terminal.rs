@@ -1,5 +1,5 @@
-//! What `postern check` and `postern explain` print on a terminal: the same words as elsewhere, with
-//! colours, and what is waited for.
+//! What `postern check` and `postern explain` print on a terminal: the same words as elsewhere,
+//! with colours, and what is waited for.
 
 use std::fs;
 

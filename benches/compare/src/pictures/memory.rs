@@ -224,11 +224,9 @@ fn put_labels(picture: &mut Picture, all: &[Series], scale: &Scale) {
         labels.push((x, y, series, spread));
     }
     labels.sort_by(|a, b| a.1.total_cmp(&b.1));
-    // Upwards from the lowest, which keep clear of the axis.
-    let mut above = scale.top + HEIGHT + LABEL / 2.0;
-    for label in labels.iter_mut().rev() {
-        label.1 = label.1.min(above - LABEL);
-        above = label.1;
+    let wanted: Vec<f64> = labels.iter().map(|label| label.1).collect();
+    for (label, y) in labels.iter_mut().zip(apart(&wanted)) {
+        label.1 = y;
     }
     for (x, y, series, spread) in labels {
         let own = matches!(series.server, Server::Postern { .. });
@@ -238,17 +236,40 @@ fn put_labels(picture: &mut Picture, all: &[Series], scale: &Scale) {
     }
 }
 
+/// These places, in their order, moved apart as little as that takes: where labels would overlap,
+/// they stand around the middle of what they belong to.
+pub fn apart(wanted: &[f64]) -> Vec<f64> {
+    // Middle and number of labels that touch.
+    let mut heaps: Vec<(f64, f64)> = Vec::new();
+    for &place in wanted {
+        let (mut middle, mut count) = (place, 1.0);
+        while let Some(&(above, labels)) = heaps.last()
+            && middle - above < LABEL * (count + labels) / 2.0
+        {
+            // Each label pulls the heap towards its own place.
+            let upper = above + count * LABEL / 2.0;
+            let lower = middle - labels * LABEL / 2.0;
+            middle = (upper * labels + lower * count) / (labels + count);
+            count += labels;
+            heaps.pop();
+        }
+        heaps.push((middle, count));
+    }
+    let places = heaps.into_iter().flat_map(|(middle, count)| {
+        let first = middle - LABEL * (count - 1.0) / 2.0;
+        (0..count as usize).map(move |at| first + at as f64 * LABEL)
+    });
+    places.collect()
+}
+
 fn words(series: &Series) -> String {
-    let points: Vec<String> = series
-        .points
-        .iter()
-        .map(|(connections, spread)| {
-            let plural = if *connections == 1 { "" } else { "s" };
-            let Spread { lowest, median, highest } = spread;
-            format!(
-                "{median:.1} MiB ({lowest:.1} to {highest:.1}) with {connections} connection{plural}"
-            )
-        })
-        .collect();
+    let point = |(connections, spread): &(usize, Spread)| {
+        let plural = if *connections == 1 { "" } else { "s" };
+        let [lowest, median, highest] =
+            [spread.lowest, spread.median, spread.highest].map(|mib| format!("{mib:.1}"));
+        let with = format!("with {connections} connection{plural}");
+        format!("{median} MiB ({lowest} to {highest}) {with}")
+    };
+    let points: Vec<String> = series.points.iter().map(point).collect();
     format!("{}: {}.", series.name, points.join(", "))
 }

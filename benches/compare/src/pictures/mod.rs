@@ -20,8 +20,8 @@ const WIDTH: f64 = 600.0;
 const MARGIN: f64 = 16.0;
 /// From a line of the text below a picture to the next.
 const NOTE_LINE: f64 = 17.0;
-/// What a character takes, in the mean and in a wide font: 13 px high, the same in bold, 12 px high,
-/// and that in bold.
+/// What a character takes, in the mean and in a wide font: 13 px high, the same in bold, 12 px
+/// high, and that in bold.
 const CHARACTER: f64 = 7.3;
 const BOLD_CHARACTER: f64 = 8.6;
 const NOTE_CHARACTER: f64 = 6.5;

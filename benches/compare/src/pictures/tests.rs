@@ -320,3 +320,21 @@ fn groups_have_titles_that_tell_them_apart() {
         2
     );
 }
+
+#[test]
+fn labels_move_apart_around_their_places() {
+    let close = |found: Vec<f64>, expected: &[f64]| {
+        let far = |(a, b): (&f64, &f64)| (a - b).abs() > 1e-9;
+        let is_far = found.len() != expected.len() || found.iter().zip(expected).any(far);
+        assert!(!is_far, "{found:?}, not {expected:?}");
+    };
+    close(memory::apart(&[]), &[]);
+    close(memory::apart(&[10.0, 27.0, 90.0]), &[10.0, 27.0, 90.0]);
+    close(memory::apart(&[50.0, 50.0]), &[41.5, 58.5]);
+    close(memory::apart(&[49.0, 50.0, 51.0]), &[33.0, 50.0, 67.0]);
+    // What is moved pushes the next ones, and is pushed back.
+    close(
+        memory::apart(&[30.0, 50.0, 50.0]),
+        &[26.0 + 1.0 / 3.0, 43.0 + 1.0 / 3.0, 60.0 + 1.0 / 3.0],
+    );
+}
