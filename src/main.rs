@@ -95,7 +95,7 @@ const TOKEN_IN_ARGUMENTS: &str = "a token is read from standard input, not from 
      where other users of this host can see it: postern explain < FILE";
 
 fn help() -> String {
-    let mut help = format!(
+    let mut help = String::from(
         "postern: serves three messages over HTTP, two of them only to holders of a valid Auth0\n\
          access token.\n\n\
          Usage: postern [COMMAND] [--help | --version]\n\n  \
@@ -104,7 +104,7 @@ fn help() -> String {
            explain          reads a token from standard input, and says what becomes of it\n  \
            help [COMMAND]   says more about a command\n\n\
          Settings are environment variables. A .env file in the working directory fills in what\n\
-         the environment leaves unset; an empty value counts as unset.\n\n"
+         the environment leaves unset; an empty value counts as unset.\n\n",
     );
     help.push_str(&config::help());
     help.push_str(
