@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::support::client::{self, Client, Response};
+use crate::support::token::AUDIENCE;
 use crate::terminal::{Paint, say};
 use crate::world::{Caller, World};
 
@@ -63,7 +64,8 @@ fn variable(caller: Caller) -> String {
     format!("{}_TOKEN", caller.name().to_uppercase())
 }
 
-/// Tokens and `curl` lines to paste into a shell. `curl` begins each of them.
+/// What to paste into a shell: tokens, lines that `curl` begins, and the settings of another
+/// server.
 pub fn introduction(world: &World, curl: &str) -> String {
     let mut text = String::from("# The tokens; the first two are valid for a day.\n\n");
     for caller in [Caller::User, Caller::Admin, Caller::Expired] {
@@ -80,6 +82,12 @@ pub fn introduction(world: &World, curl: &str) -> String {
             example.status, example.message, example.path
         );
     }
+    text += &format!(
+        "\n# A server of your own can take the tokens, too, as long as this demo runs:\n\
+         export AUTH0_DOMAIN={} AUTH0_AUDIENCE={AUDIENCE} SSL_CERT_FILE={} PORT=6061\n",
+        world.tenant.domain(),
+        world.tenant.ca_file().display()
+    );
     text
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use crate::Scenario;
 use crate::house::{Demo, program};
 use crate::support::client::Client;
+use crate::support::postern::binary;
 use crate::support::{TempDir, wait_until};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -17,6 +18,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("Ctrl-C leaves nothing", interrupted),
     ("neither does SIGKILL leave the server", killed),
     ("the page's server answers the page only", strangers),
+    ("what is to be pasted works in a shell", pasted),
 ];
 
 fn check(args: &[&str]) -> Output {
@@ -171,4 +173,25 @@ fn strangers() {
     assert_eq!(ask("POST", "/tokens", host, &own).status, 200);
     assert_eq!(ask("POST", "/nothing", host, &own).status, 404);
     assert_eq!(ask("GET", "/nothing", host, "").status, 404);
+}
+
+/// The lines of `/curl`, and a server of one's own with the settings that they set.
+fn pasted() {
+    let demo = Demo::start();
+    let script = format!(
+        "eval \"$(curl -sS {}/curl)\"; '{}' check",
+        demo.page,
+        binary().display()
+    );
+    let mut command = Command::new("bash");
+    let folder = TempDir::new();
+    command.args(["-euc", &script]).current_dir(folder.path());
+    let ended = command.output().expect("bash is installed");
+    let printed = text(&ended.stdout);
+    // No line ends after a body.
+    let answers = printed.split("HTTP/1.1 ").skip(1);
+    let statuses: Vec<_> = answers.filter_map(|answer| answer.get(..3)).collect();
+    assert_eq!(statuses, ["200", "200", "200", "401", "401", "403"]);
+    assert!(printed.contains("\nok       key set: "), "{printed}");
+    assert!(ended.status.success(), "{ended:?}");
 }
