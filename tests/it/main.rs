@@ -18,6 +18,7 @@ mod gate;
 mod http;
 mod in_process;
 mod keys;
+mod links;
 mod listener;
 mod logging;
 mod manual;
